@@ -1,0 +1,236 @@
+//! authenticatorGetAssertion and authenticatorGetNextAssertion (CTAP 2.3 §6.2, §6.3).
+
+use ctap_types::ctap2::{AuthenticatorDataFlags as Flags, Error};
+use serde::Serialize;
+use serde_bytes::Bytes;
+use serde_indexed::SerializeIndexed;
+use sha2::{Digest, Sha256};
+
+use super::auth_data::AuthData;
+use super::client_data_hash;
+use super::get_info::max_credential_count_in_list;
+use crate::authenticator::Authenticator;
+use crate::credential::key::sign;
+use crate::credential::record::Record;
+use crate::credential::{Credential, Sealed};
+use crate::platform::{Operation, Platform};
+use crate::wire::{Descriptors, Map, Options, Value};
+
+/// getNextAssertion must follow the last assertion within this time, in milliseconds (§6.3).
+const NEXT_TIMEOUT_MS: u64 = 30_000;
+
+struct Request<'a> {
+    rp_id: &'a str,
+    client_data_hash: &'a [u8; 32],
+    /// `None` also for an empty list, which asks for nothing in particular.
+    allow_list: Option<Descriptors<'a>>,
+    options: Options,
+    pin_uv_auth_param: Option<&'a [u8]>,
+    pin_uv_auth_protocol: Option<u64>,
+}
+
+impl<'a> Request<'a> {
+    fn parse(parameters: &'a [u8], list_limit: usize) -> Result<Self, Error> {
+        let map = Map::parameters(parameters)?;
+        let request = Self {
+            rp_id: map.require(0x01)?.text()?,
+            client_data_hash: client_data_hash(map.require(0x02)?)?,
+            allow_list: map.get(0x03).map(|list| Descriptors::parse(list, list_limit)).transpose()?,
+            options: Options::parse(map.get(0x05))?,
+            pin_uv_auth_param: map.get(0x06).map(Value::bytes).transpose()?,
+            pin_uv_auth_protocol: map.get(0x07).map(Value::unsigned).transpose()?,
+        };
+        // No extension has an input here, but the map must be one.
+        map.get(0x04).map(Value::map).transpose()?;
+        Ok(Self { allow_list: request.allow_list.filter(|list| !list.is_empty()), ..request })
+    }
+}
+
+#[derive(SerializeIndexed)]
+#[serde_indexed(offset = 1)]
+struct Response<'a> {
+    credential: Descriptor<'a>,
+    auth_data: &'a Bytes,
+    signature: &'a Bytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<User<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number_of_credentials: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Descriptor<'a> {
+    id: &'a Bytes,
+    r#type: &'static str,
+}
+
+/// Members in canonical order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct User<'a> {
+    id: &'a Bytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<&'a str>,
+}
+
+/// What every assertion of one getAssertion shares.
+#[derive(Clone)]
+struct Ceremony {
+    rp_id_hash: [u8; 32],
+    client_data_hash: [u8; 32],
+    user_present: bool,
+    user_verified: bool,
+}
+
+/// What getNextAssertion goes on with.
+pub(crate) struct Enumeration {
+    channel: u32,
+    ceremony: Ceremony,
+    /// The order of the credential that signed last: the next one is older.
+    before: u32,
+    /// How many are left.
+    left: usize,
+    /// When it ends, in milliseconds since power-up.
+    deadline_ms: u64,
+}
+
+impl<P: Platform> Authenticator<'_, P> {
+    pub(crate) fn get_assertion(
+        &mut self,
+        channel: u32,
+        parameters: &[u8],
+        response: &mut [u8],
+    ) -> Result<usize, Error> {
+        let request = Request::parse(parameters, max_credential_count_in_list(self.platform.identity()))?;
+        let rp_id_hash: [u8; 32] = Sha256::digest(request.rp_id).into();
+        let rp = (request.rp_id, &rp_id_hash);
+
+        self.check_pin_uv_auth(
+            request.pin_uv_auth_param,
+            request.pin_uv_auth_protocol,
+            Operation::Authenticate,
+            rp,
+        )?;
+        if request.options.uv == Some(true) {
+            return Err(Error::InvalidOption);
+        }
+        if request.options.rk.is_some() {
+            return Err(Error::UnsupportedOption);
+        }
+        let ceremony = Ceremony {
+            rp_id_hash,
+            client_data_hash: *request.client_data_hash,
+            user_present: request.options.up != Some(false),
+            user_verified: false,
+        };
+
+        let (credential, matches) = match request.allow_list {
+            Some(list) => (self.first_allowed(list, &ceremony)?, 1),
+            None => (self.discover(&ceremony, None)?, self.count_matches(&ceremony)?),
+        };
+        let credential = credential.ok_or(Error::NoCredentials)?;
+        if ceremony.user_present {
+            let record = credential.stored.as_ref().map(|stored| stored.record()).transpose()?;
+            let name = record.and_then(|record| record.user_name);
+            self.confirm(Operation::Authenticate, Some(rp), name)?;
+        }
+
+        let number = (matches > 1).then_some(matches);
+        let length = self.assert(&ceremony, &credential, number, number.is_some(), response)?;
+        if number.is_some() {
+            self.go_on(channel, ceremony, &credential, matches - 1);
+        }
+        Ok(length)
+    }
+
+    pub(crate) fn get_next_assertion(
+        &mut self,
+        channel: u32,
+        enumeration: Option<Enumeration>,
+        response: &mut [u8],
+    ) -> Result<usize, Error> {
+        let Enumeration { ceremony, before, left, .. } = enumeration
+            .filter(|state| state.channel == channel && self.now_ms() < state.deadline_ms)
+            .ok_or(Error::NotAllowed)?;
+        let credential = self.discover(&ceremony, Some(before))?.ok_or(Error::NotAllowed)?;
+        let length = self.assert(&ceremony, &credential, None, true, response)?;
+        self.go_on(channel, ceremony, &credential, left - 1);
+        Ok(length)
+    }
+
+    /// Remembers where an enumeration stands, if anything is left of it.
+    fn go_on(&mut self, channel: u32, ceremony: Ceremony, last: &Credential, left: usize) {
+        let before = last.stored.as_ref().map(|stored| stored.order);
+        self.enumeration = before.filter(|_| left > 0).map(|before| Enumeration {
+            channel,
+            ceremony,
+            before,
+            left,
+            deadline_ms: self.now_ms() + NEXT_TIMEOUT_MS,
+        });
+    }
+
+    /// The first credential of an allowList that may be used.
+    fn first_allowed(&self, list: Descriptors<'_>, ceremony: &Ceremony) -> Result<Option<Credential>, Error> {
+        for id in list.ids() {
+            if let Some(credential) = self.named(id, &ceremony.rp_id_hash)?
+                && credential.sealed.cred_protect.allows(ceremony.user_verified, true)
+            {
+                return Ok(Some(credential));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest discoverable credential, older than `before`, that may be used.
+    fn discover(&self, ceremony: &Ceremony, before: Option<u32>) -> Result<Option<Credential>, Error> {
+        let usable =
+            |_: &Record<'_>, sealed: &Sealed| sealed.cred_protect.allows(ceremony.user_verified, false);
+        Ok(self.store.find(&ceremony.rp_id_hash, before, usable)?)
+    }
+
+    fn count_matches(&self, ceremony: &Ceremony) -> Result<usize, Error> {
+        let mut matches = 0;
+        self.store.find(&ceremony.rp_id_hash, None, |_, sealed| {
+            matches += usize::from(sealed.cred_protect.allows(ceremony.user_verified, false));
+            false
+        })?;
+        Ok(matches)
+    }
+
+    /// Makes one assertion. `several` says that the site finds out only by this which account it is: then, and
+    /// only with user verification, it is told the names (§6.2.2 step 13).
+    fn assert(
+        &mut self,
+        ceremony: &Ceremony,
+        credential: &Credential,
+        number_of_credentials: Option<usize>,
+        several: bool,
+        response: &mut [u8],
+    ) -> Result<usize, Error> {
+        let mut flags = Flags::empty();
+        flags.set(Flags::USER_PRESENCE, ceremony.user_present);
+        flags.set(Flags::USER_VERIFIED, ceremony.user_verified);
+        let record = credential.stored.as_ref().map(|stored| stored.record()).transpose()?;
+        let count = self.store.next_count()?;
+        let auth_data = AuthData::new(&ceremony.rp_id_hash, flags, count)?;
+        let Sealed { algorithm, ref seed, ref public, .. } = credential.sealed;
+        let message = [&**auth_data.as_bytes(), &ceremony.client_data_hash[..]];
+        let signature = sign(algorithm, seed, public, &message, self.platform.rng())?;
+        let named = several && ceremony.user_verified;
+        let answer = Response {
+            credential: Descriptor { id: Bytes::new(&credential.id), r#type: "public-key" },
+            auth_data: auth_data.as_bytes(),
+            signature: Bytes::new(&signature),
+            user: record.map(|record| User {
+                id: record.user_id,
+                name: record.user_name.filter(|_| named),
+                display_name: record.user_display_name.filter(|_| named),
+            }),
+            number_of_credentials,
+        };
+        crate::wire::encode(&answer, response)
+    }
+}

@@ -1,0 +1,492 @@
+//! The store: everything that outlives a power cycle.
+//!
+//! # What the flash must promise
+//!
+//! littlefs2's [`Storage`]: a block reads back as it was programmed, an erase sets all of it to 0xFF, a program or
+//! an erase that returned has happened, and one that power cut short damages no block but its own.
+//!
+//! # Where things are
+//!
+//! | place | what |
+//! | --- | --- |
+//! | blocks 0 and 1 | the [header](header): layout version, phase, attestation; two copies |
+//! | the rest | one littlefs |
+//! | `/secret` | 32 random bytes; the wrapping key and every other secret of this life are derived from them |
+//! | `/counter` | the limit up to which the signature counter may be released, 4 bytes, little-endian |
+//! | `/rk/00`… | one record for each discoverable credential |
+//! | `/new`, `/rk/new` | a file that is being written; what boot finds under such a name, it removes |
+//!
+//! # What is true after a power cut at any flash operation
+//!
+//! * The key boots, and is in the state before the command or in the state after it. A file that exists is
+//!   rewritten in place, which littlefs makes atomic; a new one is written under another name and renamed.
+//! * A reset is one write of the header (phase [`Wiping`](header::Phase::Wiping)); whatever is cut after it is
+//!   done again at boot. It erases the blocks themselves, so nothing old stays readable.
+//! * The counter never repeats: its limit is written before a count below it is released, and a boot goes on
+//!   from the limit.
+//! * A flash that holds anything but what this text describes is refused, never formatted. Only an all-blank one,
+//!   or one whose very first write was cut, begins a new life.
+//!
+//! # Capacity
+//!
+//! A record takes one block at the most, so a region of n blocks holds n − 12 credentials ([`capacity`]); small
+//! records share blocks, but that is not counted on.
+
+pub(crate) mod header;
+mod region;
+
+use core::fmt;
+
+use ctap_types::ctap2::Error;
+use heapless::Vec;
+use littlefs2::driver::Storage;
+use littlefs2::fs::{Allocation, FileType, Filesystem};
+use littlefs2::path;
+use littlefs2::path::{Path, PathBuf};
+use rand_core::CryptoRng;
+use serde_bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::MAX_DISCOVERABLE;
+use crate::attestation::Attestation;
+use crate::credential::Credential;
+use crate::credential::id::{Sealed, unseal};
+use crate::credential::index::{Index, Slot};
+use crate::credential::key::derive;
+use crate::credential::record::{MAX_RECORD, Record};
+use header::{Header, Phase};
+use region::Region;
+
+/// Blocks that are not for credentials: the header, littlefs's own, the small files, and room to work in.
+const OVERHEAD_BLOCKS: usize = 12;
+
+/// How many counts are reserved by one flash write.
+const COUNTER_STEP: u32 = 64;
+
+const SECRET: &Path = path!("secret");
+const COUNTER: &Path = path!("counter");
+const RECORDS: &Path = path!("rk");
+const NEW: &Path = path!("new");
+const NEW_RECORD: &Path = path!("rk/new");
+
+/// The flash, and the memory that littlefs works in. It outlives the authenticator, which borrows it.
+pub struct Flash<S: Storage> {
+    region: Region<S>,
+    allocation: Allocation<Region<S>>,
+}
+
+impl<S: Storage> Flash<S> {
+    /// Takes the storage; nothing is read or written yet.
+    pub fn new(storage: S) -> Self {
+        Self { region: Region::new(storage), allocation: Allocation::new() }
+    }
+
+    /// Gives the storage back.
+    pub fn into_storage(self) -> S {
+        self.region.into_storage()
+    }
+
+    /// Erases everything, attestation included: the way out for a flash that [`BootError`] refuses.
+    ///
+    /// Errors: [`BootError::Flash`].
+    pub fn erase(&mut self) -> Result<(), BootError> {
+        self.region.wipe()?;
+        Ok(header::erase(self.region.storage())?)
+    }
+}
+
+/// Why a key does not boot. Nothing was changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BootError {
+    /// The flash does not read, program or erase.
+    Flash,
+    /// The flash has too few blocks, or blocks too small for the header.
+    Geometry,
+    /// The flash holds something that is not a Brasskey store.
+    Foreign,
+    /// The store was written by a later version.
+    Layout(u16),
+    /// The store belongs to a key of another model: its attestation names another AAGUID.
+    Model,
+    /// A part of the store cannot be read.
+    Damaged(&'static str),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flash => f.write_str("the flash cannot be read or written"),
+            Self::Geometry => f.write_str("the flash is too small for a key"),
+            Self::Foreign => f.write_str("this is not the flash of a Brasskey key"),
+            Self::Layout(version) => {
+                write!(f, "the store has layout {version}, which a later version of Brasskey wrote")
+            }
+            Self::Model => f.write_str("the store belongs to another model of key"),
+            Self::Damaged(what) => write!(f, "the store is damaged: its {what} cannot be read"),
+        }
+    }
+}
+
+impl core::error::Error for BootError {}
+
+impl From<littlefs2::io::Error> for BootError {
+    fn from(_: littlefs2::io::Error) -> Self {
+        Self::Flash
+    }
+}
+
+/// Why the store did not do what a command asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no room for another credential.
+    Full,
+    /// A record cannot be read.
+    Damaged,
+    /// The flash does not read, program or erase.
+    Flash,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the store is full",
+            Self::Damaged => "a record cannot be read",
+            Self::Flash => "the flash cannot be read or written",
+        })
+    }
+}
+
+impl core::error::Error for StoreError {}
+
+impl From<littlefs2::io::Error> for StoreError {
+    fn from(error: littlefs2::io::Error) -> Self {
+        match error {
+            littlefs2::io::Error::NO_SPACE => Self::Full,
+            littlefs2::io::Error::CORRUPTION | littlefs2::io::Error::NO_SUCH_ENTRY => Self::Damaged,
+            _ => Self::Flash,
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::KeyStoreFull,
+            StoreError::Damaged | StoreError::Flash => Self::Other,
+        }
+    }
+}
+
+/// How many discoverable credentials fit into this flash, whatever their size.
+pub(crate) fn capacity<S: Storage>() -> usize {
+    S::BLOCK_COUNT.saturating_sub(OVERHEAD_BLOCKS).min(MAX_DISCOVERABLE)
+}
+
+/// The bytes of one record, as read.
+type RecordBytes = Vec<u8, MAX_RECORD>;
+
+/// A record that was found.
+pub(crate) struct Stored {
+    pub(crate) slot: Slot,
+    pub(crate) order: u32,
+    bytes: RecordBytes,
+}
+
+impl Stored {
+    /// The record. It decoded once already, when it was found.
+    pub(crate) fn record(&self) -> Result<Record<'_>, StoreError> {
+        decode(&self.bytes)
+    }
+}
+
+/// The open store.
+pub(crate) struct Store<'f, S: Storage> {
+    /// `None` only after a reset that the flash refused: then every command fails until the next boot.
+    filesystem: Option<Filesystem<'f, Region<S>>>,
+    header: Header,
+    wrapping_key: Zeroizing<[u8; 32]>,
+    index: Index,
+    /// The last count that was released.
+    count: u32,
+    /// Counts up to this one may be released without a write.
+    limit: u32,
+}
+
+impl<'f, S: Storage> Store<'f, S> {
+    /// Opens the store, and first makes it if the flash is blank, or finishes a reset that was cut.
+    pub(crate) fn open(
+        flash: &'f mut Flash<S>,
+        aaguid: &[u8; 16],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, BootError> {
+        if S::BLOCK_SIZE < header::LENGTH || S::BLOCK_COUNT <= OVERHEAD_BLOCKS {
+            return Err(BootError::Geometry);
+        }
+        let region = &mut flash.region;
+        let mut header = match header::load(region.storage())? {
+            Some(header) => header,
+            None if region.is_blank()? => {
+                let attestation = Attestation::generate(aaguid, rng).ok_or(BootError::Flash)?;
+                let header = Header::first(attestation);
+                header::save(region.storage(), &header)?;
+                header
+            }
+            None => return Err(BootError::Foreign),
+        };
+        if header.attestation.aaguid != *aaguid {
+            return Err(BootError::Model);
+        }
+        if header.phase == Phase::Wiping {
+            begin_life(region, &mut header, rng)?;
+        }
+        let filesystem = Filesystem::mount(&mut flash.allocation, &mut flash.region)
+            .map_err(|_| BootError::Damaged("file system"))?;
+        let mut store = Self {
+            filesystem: Some(filesystem),
+            header,
+            wrapping_key: Zeroizing::new([0; 32]),
+            index: Index::default(),
+            count: 0,
+            limit: 0,
+        };
+        store.load()?;
+        Ok(store)
+    }
+
+    /// Reads what is kept in RAM.
+    fn load(&mut self) -> Result<(), BootError> {
+        let secret = Zeroizing::new(self.read_array::<32>(SECRET).ok_or(BootError::Damaged("secret"))?);
+        self.wrapping_key = derive(&secret, &[b"wrapping key"]);
+        let limit = self.read_array(COUNTER).ok_or(BootError::Damaged("signature counter"))?;
+        self.limit = u32::from_le_bytes(limit);
+        self.count = self.limit;
+        self.load_index()
+    }
+
+    fn load_index(&mut self) -> Result<(), BootError> {
+        const DAMAGED: BootError = BootError::Damaged("list of credentials");
+        let fs = self.filesystem.as_ref().ok_or(BootError::Flash)?;
+        for leftover in [NEW, NEW_RECORD] {
+            if fs.exists(leftover) {
+                fs.remove(leftover)?;
+            }
+        }
+        let mut slots: Vec<Slot, MAX_DISCOVERABLE> = Vec::new();
+        fs.read_dir_and_then(RECORDS, |entries| {
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_type() == FileType::File {
+                    let slot = slot_of(entry.file_name()).ok_or(littlefs2::io::Error::CORRUPTION)?;
+                    slots.push(slot).map_err(|_| littlefs2::io::Error::CORRUPTION)?;
+                }
+            }
+            Ok(())
+        })
+        .map_err(|_| DAMAGED)?;
+        self.index.clear();
+        for slot in slots {
+            let bytes = self.read_record(slot).map_err(|_| DAMAGED)?;
+            let (hash, order) = decode(&bytes)
+                .and_then(|record| Ok((hash_of(&record)?, record.order)))
+                .map_err(|_| BootError::Damaged("record of a credential"))?;
+            if !self.index.insert(&hash, slot, order) {
+                return Err(DAMAGED);
+            }
+        }
+        Ok(())
+    }
+
+    fn fs(&self) -> Result<&Filesystem<'f, Region<S>>, StoreError> {
+        self.filesystem.as_ref().ok_or(StoreError::Flash)
+    }
+
+    fn read_array<const N: usize>(&self, path: &Path) -> Option<[u8; N]> {
+        // One byte more, so that a file that is too long is seen.
+        let (bytes, length) =
+            self.fs().ok()?.read_chunk::<N>(path, littlefs2::io::OpenSeekFrom::Start(0)).ok()?;
+        if length != N { None } else { bytes.into_array().ok() }
+    }
+
+    /// Writes a file so that a cut leaves it whole: as it was, or as it shall be.
+    fn put(&self, path: &Path, new: &Path, contents: &[u8]) -> Result<(), StoreError> {
+        let fs = self.fs()?;
+        if fs.exists(path) {
+            return Ok(fs.write(path, contents)?);
+        }
+        let outcome = fs.write(new, contents).and_then(|()| fs.rename(new, path));
+        if outcome.is_err() && fs.exists(new) {
+            // Out of space: give back what the half-written file took. If that fails too, boot removes it.
+            let _ = fs.remove(new);
+        }
+        Ok(outcome?)
+    }
+
+    /// The key that credential IDs are sealed with.
+    pub(crate) fn wrapping_key(&self) -> &[u8; 32] {
+        &self.wrapping_key
+    }
+
+    /// The key's attestation.
+    pub(crate) fn attestation(&self) -> &Attestation {
+        &self.header.attestation
+    }
+
+    /// How many discoverable credentials there are.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The signature counter as it stands: the last count that was released.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Releases the next count. It costs a flash write once in [`COUNTER_STEP`] times.
+    pub(crate) fn next_count(&mut self) -> Result<u32, StoreError> {
+        let count = self.count.checked_add(1).ok_or(StoreError::Full)?;
+        if count > self.limit {
+            let limit = self.count.saturating_add(COUNTER_STEP);
+            self.put(COUNTER, NEW, &limit.to_le_bytes())?;
+            self.limit = limit;
+        }
+        self.count = count;
+        Ok(count)
+    }
+
+    fn read_record(&self, slot: Slot) -> Result<RecordBytes, StoreError> {
+        Ok(self.fs()?.read(&slot_path(slot))?)
+    }
+
+    /// Finds the newest credential of a relying party that is older than `before` and satisfies `wanted`.
+    ///
+    /// Reads only records of this relying party (and, by a chance of 2^-32, of others).
+    pub(crate) fn find(
+        &self,
+        rp_id_hash: &[u8; 32],
+        before: Option<u32>,
+        mut wanted: impl FnMut(&Record<'_>, &Sealed) -> bool,
+    ) -> Result<Option<Credential>, StoreError> {
+        for (slot, order) in self.index.candidates(rp_id_hash) {
+            if before.is_some_and(|before| order >= before) {
+                continue;
+            }
+            let bytes = self.read_record(slot)?;
+            let record = decode(&bytes)?;
+            if hash_of(&record)? != *rp_id_hash {
+                continue;
+            }
+            let sealed =
+                unseal(record.credential_id, rp_id_hash, self.wrapping_key()).ok_or(StoreError::Damaged)?;
+            if wanted(&record, &sealed) {
+                let id = (**record.credential_id).try_into().map_err(|_| StoreError::Damaged)?;
+                return Ok(Some(Credential { id, sealed, stored: Some(Stored { slot, order, bytes }) }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows every discoverable credential, oldest first.
+    pub(crate) fn each(&self, mut show: impl FnMut(&Record<'_>, &Sealed)) -> Result<(), StoreError> {
+        for slot in self.index.slots() {
+            let bytes = self.read_record(slot)?;
+            let record = decode(&bytes)?;
+            let hash = hash_of(&record)?;
+            let sealed =
+                unseal(record.credential_id, &hash, self.wrapping_key()).ok_or(StoreError::Damaged)?;
+            show(&record, &sealed);
+        }
+        Ok(())
+    }
+
+    /// Stores a credential, in place of the one in `replaces` if there is one. `record.order` is set here.
+    ///
+    /// Errors: [`StoreError::Full`] if `limit` credentials are there already, or the flash is full.
+    pub(crate) fn add(
+        &mut self,
+        mut record: Record<'_>,
+        replaces: Option<Slot>,
+        limit: usize,
+    ) -> Result<(), StoreError> {
+        let slot = match replaces {
+            Some(slot) => slot,
+            None if self.index.len() >= limit => return Err(StoreError::Full),
+            None => self.index.free_slot().ok_or(StoreError::Full)?,
+        };
+        record.order = self.index.next_order();
+        let mut buffer = [0; MAX_RECORD];
+        let bytes = cbor_smol::cbor_serialize(&record, &mut buffer).map_err(|_| StoreError::Damaged)?;
+        let hash = hash_of(&record)?;
+        self.put(&slot_path(slot), NEW_RECORD, bytes)?;
+        // Cannot fail: the slot was free, or is one that moves.
+        let _ = self.index.insert(&hash, slot, record.order);
+        Ok(())
+    }
+
+    /// Ends this life: erases every credential and every secret but the attestation, and begins a new one.
+    pub(crate) fn reset(&mut self, rng: &mut impl CryptoRng) -> Result<(), StoreError> {
+        let (allocation, region) = self.filesystem.take().ok_or(StoreError::Flash)?.into_inner();
+        self.header.phase = Phase::Wiping;
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+        let outcome = header::save(region.storage(), &self.header)
+            .map_err(BootError::from)
+            .and_then(|()| begin_life(region, &mut self.header, rng));
+        // From here on, whatever failed, nothing of the old life may be used.
+        self.wrapping_key = Zeroizing::new([0; 32]);
+        self.index.clear();
+        outcome.map_err(|_| StoreError::Flash)?;
+        self.filesystem = Some(Filesystem::mount(allocation, region)?);
+        self.load().map_err(|_| StoreError::Flash)
+    }
+}
+
+/// Erases the region, makes a file system with new secrets in it, and only then declares it ready.
+fn begin_life<S: Storage>(
+    region: &mut Region<S>,
+    header: &mut Header,
+    rng: &mut impl CryptoRng,
+) -> Result<(), BootError> {
+    region.wipe()?;
+    Filesystem::format(region)?;
+    let mut secret = Zeroizing::new([0; 32]);
+    rng.fill_bytes(secret.as_mut_slice());
+    Filesystem::mount_and_then(region, |fs| {
+        fs.write(SECRET, secret.as_slice())?;
+        fs.write(COUNTER, &0u32.to_le_bytes())?;
+        fs.create_dir(RECORDS)
+    })?;
+    header.phase = Phase::Ready;
+    // Both copies, so that neither of them alone says «wiping» any more.
+    for _ in 0..2 {
+        header.sequence = header.sequence.wrapping_add(1);
+        header::save(region.storage(), header)?;
+    }
+    Ok(())
+}
+
+fn decode(bytes: &[u8]) -> Result<Record<'_>, StoreError> {
+    cbor_smol::cbor_deserialize(bytes).map_err(|_| StoreError::Damaged)
+}
+
+fn hash_of(record: &Record<'_>) -> Result<[u8; 32], StoreError> {
+    let hash: &Bytes = record.rp_id_hash;
+    (**hash).try_into().map_err(|_| StoreError::Damaged)
+}
+
+/// `rk/` and two hexadecimal digits.
+fn slot_path(slot: Slot) -> PathBuf {
+    let digit = |nibble: u16| b"0123456789abcdef"[usize::from(nibble & 15)];
+    let name = [b'r', b'k', b'/', digit(slot.0 >> 4), digit(slot.0), 0];
+    // Cannot fail: the bytes above are ASCII and end with the only zero.
+    PathBuf::try_from(&name[..]).unwrap_or_default()
+}
+
+fn slot_of(name: &Path) -> Option<Slot> {
+    let name = name.as_str();
+    let canonical = name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    canonical.then(|| u16::from_str_radix(name, 16).ok().map(Slot)).flatten()
+}
+
+#[cfg(test)]
+mod power_cuts;
