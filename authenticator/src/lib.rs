@@ -30,6 +30,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+// Tests and the test body only.
+#[cfg(any(test, feature = "testing"))]
+extern crate std;
+
 mod attestation;
 mod authenticator;
 mod credential;
@@ -40,6 +44,8 @@ mod platform;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod wire;
 mod x509;
 

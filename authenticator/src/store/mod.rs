@@ -487,6 +487,3 @@ fn slot_of(name: &Path) -> Option<Slot> {
     let canonical = name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     canonical.then(|| u16::from_str_radix(name, 16).ok().map(Slot)).flatten()
 }
-
-#[cfg(test)]
-mod power_cuts;

@@ -1,7 +1,8 @@
 //! NOR flash in RAM, with the rules of the real one, and a plug that can be pulled.
 
-use super::std::vec;
-use super::std::vec::Vec;
+use core::ops::Range;
+use std::vec;
+use std::vec::Vec;
 
 use littlefs2::consts::{U2, U256};
 use littlefs2::driver::Storage;
@@ -25,7 +26,9 @@ impl Cut {
     pub const ALL: [Self; 4] = [Self::Before, Self::Halfway, Self::Noise, Self::After];
 }
 
-/// 96 blocks of 4,096 bytes, programmed in words of 16. A byte must be erased before it is programmed.
+/// 96 blocks of 4,096 bytes, programmed in words of 16. A program only clears bits: over a byte that is not erased
+/// it panics, unless a cut left that byte behind. littlefs may program there once, reads back what became of it,
+/// and takes another block if that is wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RamFlash {
     bytes: Vec<u8>,
@@ -34,6 +37,8 @@ pub struct RamFlash {
     /// The power goes during this operation, counted as `operations`.
     cut: Option<(usize, Cut)>,
     powered: bool,
+    /// What a cut left in an undefined state, until its block is erased.
+    torn: Vec<Range<usize>>,
 }
 
 impl Default for RamFlash {
@@ -46,7 +51,7 @@ impl RamFlash {
     /// A blank flash.
     pub fn new() -> Self {
         let bytes = vec![0xff; Self::BLOCK_SIZE * Self::BLOCK_COUNT];
-        Self { bytes, operations: 0, cut: None, powered: true }
+        Self { bytes, operations: 0, cut: None, powered: true, torn: Vec::new() }
     }
 
     /// How many programs and erases there were.
@@ -76,13 +81,16 @@ impl RamFlash {
     }
 
     /// Does one operation on `range`, as far as the power lasts.
-    fn operate(&mut self, range: core::ops::Range<usize>, new: impl Fn(usize) -> u8) -> Result<usize> {
+    fn operate(&mut self, range: Range<usize>, new: impl Fn(usize) -> u8) -> Result<usize> {
         if !self.powered {
             return Err(Error::IO);
         }
         let cut = self.cut.filter(|(at, _)| *at == self.operations).map(|(_, cut)| cut);
         self.operations += 1;
         let length = range.len();
+        if cut.is_some() {
+            self.torn.push(range.clone());
+        }
         for (index, byte) in self.bytes[range].iter_mut().enumerate() {
             *byte = match cut {
                 None | Some(Cut::After) => new(index),
@@ -127,10 +135,12 @@ impl Storage for RamFlash {
             offset.is_multiple_of(Self::WRITE_SIZE) && data.len().is_multiple_of(Self::WRITE_SIZE),
             "a word is cut"
         );
-        if self.powered {
-            assert!(self.bytes[range.clone()].iter().all(|&byte| byte == 0xff), "programmed without erasing");
+        let old = self.bytes[range.clone()].to_vec();
+        for (index, &byte) in old.iter().enumerate() {
+            let torn = || self.torn.iter().any(|torn| torn.contains(&(offset + index)));
+            assert!(byte == 0xff || !self.powered || torn(), "programmed without erasing");
         }
-        self.operate(range, |index| data[index])
+        self.operate(range, |index| old[index] & data[index])
     }
 
     fn erase(&mut self, offset: usize, length: usize) -> Result<usize> {
@@ -138,6 +148,9 @@ impl Storage for RamFlash {
             offset.is_multiple_of(Self::BLOCK_SIZE) && length.is_multiple_of(Self::BLOCK_SIZE),
             "a block is cut"
         );
+        if self.powered {
+            self.torn.retain(|torn| torn.start < offset || torn.start >= offset + length);
+        }
         self.operate(offset..offset + length, |_| 0xff)
     }
 }

@@ -14,8 +14,6 @@
 //! # Ok::<(), brasskey_authenticator::BootError>(())
 //! ```
 
-extern crate std;
-
 mod flash;
 
 use std::cell::{Cell, RefCell};

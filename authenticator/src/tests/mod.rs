@@ -1,0 +1,11 @@
+//! Tests of whole commands on the test body: the virtual clock, the scripted finger, the flash that loses power.
+
+mod client;
+mod get_assertion;
+mod get_info;
+mod make_credential;
+mod power_cuts;
+mod reset_and_selection;
+mod robustness;
+mod store;
+mod u2f;
