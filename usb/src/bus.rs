@@ -181,7 +181,7 @@ impl<B: UsbBus> UsbBus for GatedBus<B> {
             }
         };
         gate.set_suspended(false);
-        let (fido_out, fido_in) = (bit(self.out_endpoint), bit(self.in_endpoint));
+        let (fido_out, fido_in) = (bit(self.out_endpoint) & !1, bit(self.in_endpoint) & !1);
         if ep_out & fido_out != 0 && gate.wants_packet() {
             self.receive(&mut gate);
         }

@@ -420,7 +420,7 @@ impl Gate {
 
     /// When the gate must be served again even if nothing happens. `None`: never.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        let looks = self.room() >= 2;
+        let looks = self.room() >= 2 && self.for_class.is_none();
         let of_message = match &self.transaction {
             Some(Transaction { stage: Stage::Assembling { expires, .. }, .. }) if looks => Some(*expires),
             Some(Transaction { stage: Stage::Working(Some(keep_alive)), silenced: false, .. }) => {
@@ -441,7 +441,9 @@ impl Gate {
 
     /// Whether a request was handed to the application since the last call, and whether one was cancelled.
     pub(crate) fn take_news(&mut self) -> (bool, bool) {
-        (core::mem::take(&mut self.request_ready), core::mem::take(&mut self.cancelled))
+        // It is handed over when the class has read the last packet.
+        let ready = self.for_class.is_none() && core::mem::take(&mut self.request_ready);
+        (ready, core::mem::take(&mut self.cancelled))
     }
 
     fn room(&self) -> usize {
