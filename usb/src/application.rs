@@ -73,6 +73,7 @@ impl<'a, const N: usize> Application<'a, N> {
             let Ok(buffer) = &mut response.0 else { return };
             buffer.resize_to_capacity();
             match answer(key, channel, command, request, buffer) {
+                // A length that the buffer does not have leaves it whole.
                 Ok(length) => buffer.truncate(length),
                 Err(error) => response.0 = Err(error),
             }
@@ -86,9 +87,6 @@ impl<'a, const N: usize> Application<'a, N> {
     }
 }
 
-/// The longest answer that CTAPHID can carry (CTAP 2.3 §11.2.4).
-const LONGEST: usize = crate::MAX_MESSAGE_SIZE as usize;
-
 fn answer(
     key: &mut impl Key,
     channel: u32,
@@ -96,17 +94,14 @@ fn answer(
     request: &[u8],
     response: &mut [u8],
 ) -> Result<usize, Error> {
-    let room = response.len().min(LONGEST);
-    let response = &mut response[..room];
-    let length = match command.into_u8() {
-        command::CBOR if !request.is_empty() => key.ctap2(channel, request, response),
-        command::MSG if !request.is_empty() => key.ctap1(request, response),
+    match command.into_u8() {
+        command::CBOR if !request.is_empty() => Ok(key.ctap2(channel, request, response)),
+        command::MSG if !request.is_empty() => Ok(key.ctap1(request, response)),
         command::WINK if request.is_empty() => {
             key.wink();
-            0
+            Ok(0)
         }
-        command::CBOR | command::MSG | command::WINK => return Err(Error::InvalidLength),
-        _ => return Err(Error::InvalidCommand),
-    };
-    Ok(length.min(room))
+        command::CBOR | command::MSG | command::WINK => Err(Error::InvalidLength),
+        _ => Err(Error::InvalidCommand),
+    }
 }

@@ -1,7 +1,7 @@
 //! [`FidoDevice`]: the whole USB device, driven by one function.
 
 use crate::descriptors::HidDescriptors;
-use crate::{GatedBus, Link};
+use crate::{GatedBus, Link, MAX_MESSAGE_SIZE};
 use ctaphid_dispatch::Requester;
 use usb_device::LangID;
 use usb_device::bus::{UsbBus, UsbBusAllocator};
@@ -67,8 +67,8 @@ const STRING_UNITS: usize = 63;
 
 /// A FIDO USB device: one HID interface that speaks CTAPHID.
 ///
-/// `N` is the longest message in bytes, 7,609 at most; it is held once here and once in the channel to the
-/// application.
+/// `N` is the longest message in bytes, [`MAX_MESSAGE_SIZE`] at most, or it does not compile. It is held once here
+/// and once in the channel to the application.
 pub struct FidoDevice<'a, B: UsbBus, const N: usize> {
     device: UsbDevice<'a, GatedBus<B>>,
     descriptors: HidDescriptors,
@@ -108,7 +108,11 @@ impl<'a, B: UsbBus, const N: usize> FidoDevice<'a, B, N> {
             .strings(&[strings])
             .expect("one language of sixteen")
             .build();
-        device.bus().gate(|gate| gate.configure(config.version, N));
+        let longest = const {
+            assert!(N <= MAX_MESSAGE_SIZE as usize, "CTAPHID carries no longer message");
+            N as u16
+        };
+        device.bus().gate(|gate| gate.configure(config.version, longest));
         Self { device, descriptors: HidDescriptors, class, link }
     }
 

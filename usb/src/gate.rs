@@ -13,9 +13,9 @@
 //! To end a message before its time: one that the class still assembles gets a packet of wrong sequence, whose
 //! error is swallowed; one that the application has is cancelled through the [`Link`], and its answer is swallowed.
 
+use crate::Link;
 use crate::channels::Channels;
 use crate::packet::{BROADCAST, FIRST_DATA_LEN, HidError, Kind, NEXT_DATA_LEN, Packet, command};
-use crate::{Link, MAX_MESSAGE_SIZE};
 use heapless::Deque;
 
 /// How long a message may pause between its packets, in milliseconds (CTAP 2.3 §11.2.5.2).
@@ -90,8 +90,6 @@ pub(crate) struct Gate {
     /// Until when the command in `arrived` waits for a cancelled message.
     held_until: Option<u64>,
     for_class: Option<Packet>,
-    /// The packet in `for_class` is there to make the class fail: its answer is swallowed.
-    swallow: bool,
     replies: Deque<Packet, REPLIES>,
     /// How many packets may leave now, and when that was reckoned.
     allowance: u64,
@@ -112,7 +110,6 @@ impl Gate {
             arrived: None,
             held_until: None,
             for_class: None,
-            swallow: false,
             replies: Deque::new(),
             allowance: BURST,
             reckoned_at: 0,
@@ -124,9 +121,9 @@ impl Gate {
     }
 
     /// Takes what the device's maker decides: the device version for INIT, the longest message in bytes.
-    pub(crate) fn configure(&mut self, version: [u8; 3], max_message: usize) {
+    pub(crate) fn configure(&mut self, version: [u8; 3], max_message: u16) {
         self.version = version;
-        self.max_message = u16::try_from(max_message).unwrap_or(u16::MAX).min(MAX_MESSAGE_SIZE);
+        self.max_message = max_message;
     }
 
     /// A USB reset: there is a new host, which knows nothing of what was.
@@ -144,6 +141,7 @@ impl Gate {
 
     /// The bus sleeps, or is awake again. While it sleeps nothing is sent.
     pub(crate) fn set_suspended(&mut self, suspended: bool) {
+        self.moved |= suspended != self.suspended;
         self.suspended = suspended;
     }
 
@@ -153,7 +151,7 @@ impl Gate {
 
     /// Whether a packet of the host may come in. If not, it stays on the bus, and the host waits.
     pub(crate) fn wants_packet(&self) -> bool {
-        self.arrived.is_none() && self.for_class.is_none()
+        self.arrived.is_none()
     }
 
     /// A packet came from the host. `None`: what came was no report of 64 bytes, and is dropped.
@@ -176,10 +174,8 @@ impl Gate {
     /// if its message has more than one packet: one that is alone always finds room, because two replies are
     /// free when a packet of the host is looked at, and looking takes one at most.
     pub(crate) fn class_writes(&mut self, mut packet: Packet) -> bool {
-        if core::mem::take(&mut self.swallow) {
-            return true;
-        }
         let room = self.room();
+        // Without one this is the error that `fail_class` provoked.
         let Some(transaction) = &mut self.transaction else { return true };
         let missing = match transaction.stage {
             Stage::Assembling { .. } => return true,
@@ -233,17 +229,19 @@ impl Gate {
 
     /// Looks at what the host sent, and at the clock. Called when nothing more can come in.
     pub(crate) fn serve(&mut self, now: u64, link: &Link) {
-        if self.for_class.is_none() {
-            self.swallow = false;
-            if self.room() >= 2 {
-                self.look(now, link);
-            }
+        if self.looks() {
+            self.look(now, link);
         }
         if self.transaction.as_ref().is_some_and(|transaction| transaction.cancelled) && !link.is_cancelled()
         {
             link.cancel();
             self.cancelled = true;
         }
+    }
+
+    /// Whether there is room for what looking may bring.
+    fn looks(&self) -> bool {
+        self.room() >= 2 && self.for_class.is_none()
     }
 
     fn look(&mut self, now: u64, link: &Link) {
@@ -389,13 +387,13 @@ impl Gate {
         }
     }
 
-    /// Gives the class a packet that it cannot want, so that it drops the message it assembles.
+    /// Gives the class a packet that it cannot want, so that it drops the message it assembles. If it assembles
+    /// none, the packet is a stray one, which it drops in silence.
     fn fail_class(&mut self) {
         let Some(transaction) = &self.transaction else { return };
         // The class may be one packet behind: neither the number that it waits for nor the one after.
         let wrong = transaction.sequence.wrapping_add(2);
         self.for_class = Some(Packet::next(transaction.channel, wrong));
-        self.swallow = true;
     }
 
     /// Whether the class is to make a keep-alive now, and whether it says that a touch is awaited: at each change
@@ -420,7 +418,7 @@ impl Gate {
 
     /// When the gate must be served again even if nothing happens. `None`: never.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        let looks = self.room() >= 2 && self.for_class.is_none();
+        let looks = self.looks();
         let of_message = match &self.transaction {
             Some(Transaction { stage: Stage::Assembling { expires, .. }, .. }) if looks => Some(*expires),
             Some(Transaction { stage: Stage::Working(Some(keep_alive)), silenced: false, .. }) => {

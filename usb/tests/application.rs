@@ -14,6 +14,8 @@ enum Play {
     Answer(Vec<u8>),
     /// Say that the answer has this length, whatever there is room for.
     Claim(usize),
+    /// Have the device made anew meanwhile.
+    Reattach,
     /// Wait for a touch: take 100 ms steps until cancelled. After the given step the host cancels.
     Wait { cancel_after: u32 },
 }
@@ -35,6 +37,10 @@ impl ScriptedKey {
                 answer.len()
             }
             Play::Claim(length) => length,
+            Play::Reattach => {
+                reattach(&self.wire);
+                1
+            }
             Play::Wait { cancel_after } => {
                 let mut wire = self.wire.borrow_mut();
                 wire.app_waits_for_user(true);
@@ -73,6 +79,18 @@ impl Key for ScriptedKey {
     fn wink(&mut self) {
         self.calls.push(("wink", 0, vec![], 0));
     }
+}
+
+/// Makes the device anew at the same channel.
+fn reattach(wire: &RefCell<Wire>) {
+    let (channel, link) = {
+        let wire = wire.borrow();
+        (wire.channel, wire.link)
+    };
+    // The device before lets the channel go when it is dropped.
+    drop(wire.replace(Wire::new()));
+    let config = brasskey_usb::DeviceConfig { version: [5, 6, 7], ..Default::default() };
+    drop(wire.replace(Wire::on_channel(config, channel, link)));
 }
 
 struct Bench {
@@ -174,21 +192,9 @@ fn a_request_that_was_cancelled_before_it_began_ends_at_its_wait() {
 fn a_request_from_before_is_given_up() {
     let mut bench = Bench::new();
     let one = bench.open();
-    let (channel, link) = {
-        let wire = bench.wire.borrow();
-        (wire.channel, wire.link)
-    };
-    let config = brasskey_usb::DeviceConfig { version: [5, 6, 7], ..Default::default() };
     // Not taken yet: it is not even begun.
     bench.wire.borrow_mut().send(one, CBOR, b"\x01");
-    let again = |bench: &Bench| {
-        // The device before lets the channel go when it is dropped.
-        let spare = Wire::new();
-        drop(bench.wire.replace(spare));
-        let wire = Wire::on_channel(config, channel, link);
-        drop(bench.wire.replace(wire));
-    };
-    again(&bench);
+    reattach(&bench.wire);
     assert!(!bench.application.poll(&mut bench.key));
     assert!(bench.key.calls.is_empty());
 
@@ -197,10 +203,40 @@ fn a_request_from_before_is_given_up() {
     bench.wire.borrow_mut().send(one, CBOR, b"\x01");
     bench.key.plays = vec![Play::Answer(b"\0old".to_vec()), Play::Answer(b"\0new".to_vec())];
     assert!(bench.application.poll(&mut bench.key));
-    again(&bench);
+    reattach(&bench.wire);
     let one = bench.open();
     bench.wire.borrow_mut().assert_idle();
     assert_eq!(bench.transact(one, CBOR, b"\x04"), Some(Message::new(one, CBOR, b"\0new")));
+}
+
+#[test]
+fn a_request_from_before_that_runs_is_cancelled() {
+    let mut bench = Bench::new();
+    let one = bench.open();
+    bench.wire.borrow_mut().send(one, CBOR, b"\x01");
+    bench.key.plays = vec![Play::Reattach, Play::Answer(b"\0".to_vec())];
+    assert!(!bench.application.poll(&mut bench.key));
+    let one = bench.open();
+    bench.wire.borrow_mut().assert_idle();
+    assert_eq!(bench.transact(one, CBOR, b"\x04"), Some(Message::new(one, CBOR, b"\0")));
+}
+
+/// An application that ended in the middle of a request, and another one in its place.
+#[test]
+fn a_request_that_nobody_ends_is_given_up() {
+    let mut wire = Wire::new();
+    let one = wire.open();
+    wire.start_cbor(one, b"\x01");
+    wire.responder = None;
+    let application = Application::new(wire.channel.responder().unwrap(), wire.link);
+    let wire = Rc::new(RefCell::new(wire));
+    let key = ScriptedKey { wire: wire.clone(), plays: vec![], calls: vec![], heard: vec![] };
+    let mut bench = Bench { wire, application, key };
+    reattach(&bench.wire);
+    assert!(!bench.application.poll(&mut bench.key));
+    let one = bench.open();
+    bench.key.plays = vec![Play::Answer(b"\0".to_vec())];
+    assert_eq!(bench.transact(one, CBOR, b"\x04"), Some(Message::new(one, CBOR, b"\0")));
 }
 
 #[test]

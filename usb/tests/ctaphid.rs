@@ -217,7 +217,7 @@ fn a_missing_continuation_times_out() {
     wire.advance(499);
     wire.assert_silent();
     wire.advance(1);
-    assert_eq!(wire.receive(), Some(Message::error(one, MSG_TIMEOUT)));
+    assert_eq!(wire.take_packet(), Some(Message::error(one, MSG_TIMEOUT).packets()[0]));
     wire.assert_idle();
     wire.assert_serves(one);
 }
@@ -343,7 +343,9 @@ fn keepalives_do_not_pile_up_before_a_host_that_does_not_read() {
     let one = wire.open();
     wire.start_cbor(one, b"\x01");
     wire.app_waits_for_user(true);
+    let polls = wire.polls;
     wire.advance(10_000);
+    assert!(wire.polls - polls <= 102, "only once in 100 ms");
     wire.app_waits_for_user(false);
     wire.app_answers(b"\0");
     // One was in the air, one behind it.
@@ -475,6 +477,7 @@ fn a_held_command_hears_busy_in_the_end() {
     wire.start_cbor(one, b"\x01");
     wire.init(one);
     wire.send(two, PING, b"x");
+    assert_eq!(wire.poll.deadline, Some(wire.now + 500));
     wire.advance(499);
     wire.assert_silent();
     wire.advance(1);
@@ -551,7 +554,10 @@ fn a_message_does_not_time_out_while_the_device_does_not_read() {
         wire.bus.host_sends(FIDO, &Message::new(two, PING, b"x").packets()[0]);
     }
     wire.bus.host_sends(FIDO, &ping.packets()[1]);
+    wire.poll();
+    let polls = wire.polls;
     wire.advance(2000);
+    assert_eq!(wire.polls - polls, 1, "nothing to do until the host reads");
     for _ in 0..5 {
         assert_eq!(wire.receive(), Some(Message::error(two, CHANNEL_BUSY)));
     }
@@ -591,6 +597,42 @@ fn a_sleeping_bus_is_not_written_to() {
     }
     wire.assert_idle();
     wire.assert_serves(one);
+}
+
+/// The bus falls asleep when the gate has a packet ready that the class has not read.
+#[test]
+fn a_bus_that_falls_asleep_in_the_middle_loses_nothing() {
+    let mut wire = Wire::new();
+    let one = wire.open();
+    wire.bus.raise_after_read(Event::Suspend);
+    wire.send(one, CBOR, b"\x04");
+    assert!(!wire.request_ready && wire.app_takes().is_none());
+    wire.bus.raise(Event::Resume);
+    wire.poll();
+    assert!(wire.request_ready);
+    assert_eq!(wire.app_takes(), Some((CBOR, b"\x04".to_vec())));
+    wire.app_answers(b"\0");
+    assert_eq!(wire.receive(), Some(Message::new(one, CBOR, b"\0")));
+
+    // Half a message: it does not time out on a bus that sleeps, and takes no timer either.
+    let ping = Message::new(one, PING, &pattern(100));
+    wire.bus.raise_after_read(Event::Suspend);
+    wire.send_packet(&ping.packets()[0]);
+    assert_eq!(wire.poll.deadline, None);
+    wire.bus.raise(Event::Resume);
+    wire.poll();
+    wire.send_packet(&ping.packets()[1]);
+    assert_eq!(wire.receive(), Some(ping));
+
+    for data in [&b"\x04"[..], &pattern(100)] {
+        let one = wire.open();
+        wire.bus.raise_after_read(Event::Suspend);
+        wire.send_packet(&Message::new(one, CBOR, data).packets()[0]);
+        wire.reset();
+        assert!(wire.app_takes().is_none());
+        let one = wire.open();
+        wire.assert_serves(one);
+    }
 }
 
 #[test]

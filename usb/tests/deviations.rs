@@ -173,6 +173,23 @@ fn a_short_answer_waits_for_a_busy_endpoint() {
 }
 
 #[test]
+fn a_short_answer_finds_room_however_many_packets_wait() {
+    let mut wire = Wire::new();
+    let (one, two) = (wire.open(), wire.open());
+    for intruders in 0..10 {
+        wire.start_cbor(one, b"\x01");
+        for _ in 0..intruders {
+            wire.bus.host_sends(FIDO, &Message::new(two, PING, b"x").packets()[0]);
+        }
+        wire.poll();
+        wire.app_answers(b"\0");
+        let heard: Vec<Message> = std::iter::from_fn(|| wire.receive()).collect();
+        assert_eq!(heard.len(), 1 + intruders);
+        assert_eq!(heard.iter().filter(|message| **message == Message::new(one, CBOR, b"\0")).count(), 1);
+    }
+}
+
+#[test]
 fn unexpected_usb_errors_lose_nothing() {
     let mut wire = Wire::new();
     let one = wire.open();
@@ -382,7 +399,7 @@ fn the_time_out_counts_from_the_last_packet_of_that_channel() {
     wire.assert_silent();
     // nor shorten it.
     wire.advance(1);
-    assert_eq!(wire.receive(), Some(Message::error(one, MSG_TIMEOUT)));
+    assert_eq!(wire.take_packet(), Some(Message::error(one, MSG_TIMEOUT).packets()[0]));
     wire.assert_idle();
     wire.send_packet(&packets[3]);
     wire.assert_idle();

@@ -27,6 +27,7 @@ struct State {
     ins: Vec<In>,
     setup: Option<[u8; 8]>,
     event: Option<Event>,
+    event_after_read: Option<Event>,
     write_error: Option<UsbError>,
     writes: usize,
 }
@@ -91,6 +92,11 @@ impl MemBus {
         state.event = Some(event);
     }
 
+    /// Something happens right after the device has read a packet of the FIDO endpoint.
+    pub fn raise_after_read(&self, event: Event) {
+        self.state().event_after_read = Some(event);
+    }
+
     /// Makes every write to the FIDO endpoint fail.
     pub fn fail_writes(&self, error: Option<UsbError>) {
         self.state().write_error = error;
@@ -153,6 +159,11 @@ impl UsbBus for MemBus {
         buffer.get_mut(..packet.len()).ok_or(UsbError::BufferOverflow)?.copy_from_slice(&packet);
         if address.index() != 0 || state.setup.take().is_none() {
             state.outs[address.index()].packets.pop_front();
+        }
+        if address.index() != 0
+            && let Some(event) = state.event_after_read.take()
+        {
+            state.event = Some(event);
         }
         Ok(packet.len())
     }

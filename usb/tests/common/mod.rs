@@ -110,6 +110,7 @@ pub struct Wire<const MAX: usize = N> {
     /// Whether a request was announced, or a cancellation, since a test looked.
     pub request_ready: bool,
     pub cancelled: bool,
+    pub polls: usize,
 }
 
 impl Wire {
@@ -151,6 +152,7 @@ impl<const MAX: usize> Wire<MAX> {
             poll: Poll::default(),
             request_ready: false,
             cancelled: false,
+            polls: 0,
         };
         wire.reset();
         wire
@@ -160,6 +162,7 @@ impl<const MAX: usize> Wire<MAX> {
 
     /// Lets the device run, as its caller does at an event.
     pub fn poll(&mut self) {
+        self.polls += 1;
         self.poll = self.device.poll(self.now);
         self.request_ready |= self.poll.request_ready;
         self.cancelled |= self.poll.cancelled;
