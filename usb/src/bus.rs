@@ -1,4 +1,4 @@
-//! [`GatedBus`]: a USB peripheral with the [gate](crate::gate) in front of its two FIDO endpoints.
+//! [`GatedBus`]: a USB peripheral with the gate in front of its two FIDO endpoints.
 //!
 //! A `UsbBus` over a `UsbBus`. The device above it sees an ordinary peripheral; what the class reads and writes
 //! on the FIDO endpoints goes through the gate, all other endpoints straight on.

@@ -21,7 +21,7 @@ use heapless::Deque;
 /// How long a message may pause between its packets, in milliseconds (CTAP 2.3 §11.2.5.2).
 const MESSAGE_TIMEOUT_MS: u64 = 500;
 
-/// How often a keep-alive goes out while the application works, in milliseconds (CTAP 2.3 §11.2.9.1.5).
+/// How often a keep-alive goes out while the application works, in milliseconds (CTAP 2.3 §11.2.9.1.7).
 const KEEPALIVE_MS: u64 = 100;
 
 /// How long a command waits for a cancelled one to end before it hears ERR_CHANNEL_BUSY, in milliseconds.
@@ -95,6 +95,8 @@ pub(crate) struct Gate {
     allowance: u64,
     reckoned_at: u64,
     suspended: bool,
+    /// The application has a request that nobody waits for, from before this device was made.
+    stale_request: bool,
     moved: bool,
     request_ready: bool,
     cancelled: bool,
@@ -114,6 +116,7 @@ impl Gate {
             allowance: BURST,
             reckoned_at: 0,
             suspended: false,
+            stale_request: false,
             moved: false,
             request_ready: false,
             cancelled: false,
@@ -194,8 +197,8 @@ impl Gate {
         transaction.stage = Stage::Sending { missing };
         self.moved = true;
         if is_busy_of_class(&packet) {
-            // The application still has a request from before this device was made. A message of several
-            // packets leaves the class waiting for the last of them once more.
+            // A message of several packets leaves the class waiting for the last of them once more.
+            self.stale_request = true;
             packet = Packet::error(transaction.channel, HidError::ChannelBusy);
             self.fail_class();
         }
@@ -232,8 +235,8 @@ impl Gate {
         if self.looks() {
             self.look(now, link);
         }
-        if self.transaction.as_ref().is_some_and(|transaction| transaction.cancelled) && !link.is_cancelled()
-        {
+        let cancelled = self.transaction.as_ref().is_some_and(|transaction| transaction.cancelled);
+        if (cancelled || core::mem::take(&mut self.stale_request)) && !link.is_cancelled() {
             link.cancel();
             self.cancelled = true;
         }
@@ -299,7 +302,7 @@ impl Gate {
         self.push(Packet::message(asked, command::INIT, &data));
     }
 
-    /// CANCEL (CTAP 2.3 §11.2.9.1.6): never has an answer of its own.
+    /// CANCEL (CTAP 2.3 §11.2.9.1.5): never has an answer of its own.
     fn cancel(&mut self, channel: u32) {
         if let Some(transaction) = &mut self.transaction
             && transaction.channel == channel

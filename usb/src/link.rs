@@ -47,7 +47,7 @@ impl Link {
     }
 
     /// Says whether the application waits for a touch: the status that keep-alives carry, UPNEEDED or
-    /// PROCESSING (CTAP 2.3 §11.2.9.1.5).
+    /// PROCESSING (CTAP 2.3 §11.2.9.1.7).
     ///
     /// Call [`FidoDevice::poll`](crate::FidoDevice::poll) soon afterwards: a change of status is told at once.
     pub fn set_waiting_for_user(&self, waiting: bool) {

@@ -237,6 +237,7 @@ fn busy_of_the_class_has_its_code_and_leaves_the_class_idle() {
     for length in [1, 57, 58, 116, 117, 7609] {
         let answer = wire.transact(one, CBOR, &pattern(length));
         assert_eq!(answer, Some(Message::error(one, CHANNEL_BUSY)), "{length}");
+        assert!(link.is_cancelled(), "the old request must end");
         wire.assert_idle();
     }
     let responder = wire.responder.as_mut().unwrap();

@@ -134,10 +134,10 @@ impl UsbBus for MemBus {
 
     fn write(&self, address: EndpointAddress, packet: &[u8]) -> Result<usize> {
         let mut state = self.state();
-        if address.index() != 0 {
-            if let Some(error) = state.write_error {
-                return Err(error);
-            }
+        if address.index() != 0
+            && let Some(error) = state.write_error
+        {
+            return Err(error);
         }
         let endpoint = &mut state.ins[address.index()];
         if endpoint.packet.is_some() {
