@@ -39,6 +39,15 @@ pub enum ImageSource {
 }
 
 impl ImageSource {
+    /// Whether something is there already.
+    pub(crate) fn exists(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            // A link to nowhere counts: it is an error to hear of now.
+            Self::File(path) => path.symlink_metadata().is_ok(),
+        }
+    }
+
     /// The image of the `number`th key of a process, counted from 1: `key.img`, `key-2.img`, `key-3.img`, …
     pub fn numbered(&self, number: u16) -> Self {
         match self {

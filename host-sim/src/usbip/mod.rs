@@ -7,11 +7,15 @@
 pub mod bus;
 mod completion;
 mod control;
+mod describe;
+mod fido;
 pub mod protocol;
 mod serve;
+mod server;
 pub mod session;
 mod stream;
 #[cfg(test)]
 mod testing;
 
 pub use completion::Completion;
+pub use server::{Server, ServerError};

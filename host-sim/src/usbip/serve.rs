@@ -12,7 +12,7 @@ const READ_LEN: usize = 8 * 1024;
 
 /// Why a connection was ended from this side.
 #[derive(Debug)]
-pub enum ConnectionError {
+pub(crate) enum ConnectionError {
     /// The socket failed.
     Io(io::Error),
     /// The host broke the rules.

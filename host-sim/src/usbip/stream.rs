@@ -31,6 +31,13 @@ impl Stream {
         Ok(Self::Tcp(stream))
     }
 
+    /// A new connection to this machine: our end, and the one to hand on.
+    pub(crate) fn pair() -> io::Result<(Self, std::os::unix::net::UnixStream)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        Ok((Self::Unix(UnixStream::from_std(ours)?), theirs))
+    }
+
     /// Reads what is there, waiting until there is something; 0 at the end. Nothing is lost if the future is
     /// dropped.
     pub(crate) async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {

@@ -1,0 +1,228 @@
+//! Who touches a simulated key: nobody but a rule, or a person at the terminal.
+
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use crate::key::Shared;
+use brasskey_authenticator::{Operation, Presence, Prompt, UserPresence};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use terminal::{Question, Terminal};
+
+/// How long a host that polls (U2F) may pause before its question is taken back.
+const POLL_PAUSE: Duration = Duration::from_secs(3);
+
+/// How long an answer to a polling host is kept for it to come back.
+const ANSWER_LIFE: Duration = Duration::from_secs(5);
+
+/// Who touches the key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PresencePolicy {
+    /// The person at the terminal, who sees which site wants what. Without a terminal: nobody.
+    Ask,
+    /// A rule: every touch is granted, in CTAP2 as soon as the host has heard that one is wanted.
+    Auto,
+    /// A rule: every touch is refused.
+    Deny,
+}
+
+/// A host polls for this touch.
+struct Polled {
+    operation: Operation,
+    rp_id_hash: Option<[u8; 32]>,
+    last: Instant,
+    asked: Asked,
+}
+
+enum Asked {
+    Open(Question),
+    /// Granted at this time, and not used yet.
+    Granted(Instant),
+    Denied,
+}
+
+/// The finger of one key, for one power-up.
+pub struct Finger {
+    policy: PresencePolicy,
+    /// The USB side, if the key is attached.
+    shared: Option<Arc<Shared>>,
+    /// Where to ask.
+    terminal: fn() -> Option<Arc<Terminal>>,
+    polled: Option<Polled>,
+    /// Nobody could be asked for this touch; said once while a host polls.
+    unasked: Option<(Operation, Option<[u8; 32]>, Instant)>,
+}
+
+impl Finger {
+    pub(crate) fn new(policy: PresencePolicy, shared: Option<Arc<Shared>>) -> Self {
+        Self { policy, shared, terminal: Terminal::of_process, polled: None, unasked: None }
+    }
+
+    /// When to call [`Self::tick`], if ever.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        self.polled.as_ref().map(Polled::expiry)
+    }
+
+    /// Forgets what a host has stopped polling for.
+    pub(crate) fn tick(&mut self) {
+        self.expire(Instant::now());
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let expired = self.polled.take_if(|polled| polled.expiry() <= now);
+        if let Some(Polled { asked: Asked::Open(question), .. }) = expired {
+            question.withdraw("The host has stopped asking.");
+        }
+    }
+
+    /// Waits for a touch, while the host hears that one is wanted.
+    ///
+    /// `look` is asked after each event; the wait also ends when the host cancels, at the time-out, and when the
+    /// power goes off.
+    fn wait_until(
+        shared: &Shared,
+        timeout: Duration,
+        mut look: impl FnMut(&Shared) -> Option<Presence>,
+    ) -> Presence {
+        let deadline = Instant::now() + timeout;
+        shared.asked_for_touch.store(false, Ordering::Release);
+        shared.link.set_waiting_for_user(true);
+        shared.usb.notify_one();
+        let presence = loop {
+            if shared.signal.is_off() || shared.link.is_cancelled() {
+                break Presence::Cancelled;
+            }
+            if let Some(presence) = look(shared) {
+                break presence;
+            }
+            if Instant::now() >= deadline {
+                break Presence::TimedOut;
+            }
+            shared.signal.wait(Some(deadline));
+        };
+        shared.link.set_waiting_for_user(false);
+        shared.usb.notify_one();
+        presence
+    }
+
+    /// Grants as soon as the host knows that a touch is awaited.
+    fn auto(&self, timeout: Duration) -> Presence {
+        match &self.shared {
+            Some(shared) if !timeout.is_zero() => Self::wait_until(shared, timeout, |shared| {
+                shared.asked_for_touch.load(Ordering::Acquire).then_some(Presence::Granted)
+            }),
+            _ => Presence::Granted,
+        }
+    }
+
+    fn ask(&mut self, prompt: &Prompt<'_>, timeout: Duration) -> Presence {
+        let now = Instant::now();
+        let Some(shared) = self.shared.clone() else { return Presence::Denied };
+        if timeout.is_zero()
+            && let Some(presence) = self.answer_to_poll(prompt, now)
+        {
+            return presence;
+        }
+        // Whatever a host polled for is over: it asks for something else now.
+        self.polled = None;
+        let Some(terminal) = (self.terminal)() else {
+            self.say_unasked(prompt, now);
+            return Presence::Denied;
+        };
+        let signal = Arc::clone(&shared);
+        let question = terminal.ask(text::question(prompt), Arc::new(move || signal.signal.raise()));
+        if timeout.is_zero() {
+            let (operation, rp_id_hash) = (prompt.operation, prompt.rp_id_hash.copied());
+            self.polled = Some(Polled { operation, rp_id_hash, last: now, asked: Asked::Open(question) });
+            return Presence::TimedOut;
+        }
+        let presence = Self::wait_until(&shared, timeout, |_| match question.answer()? {
+            true => Some(Presence::Granted),
+            false => Some(Presence::Denied),
+        });
+        match presence {
+            Presence::Cancelled => question.withdraw("The host has taken the question back."),
+            Presence::TimedOut => question.withdraw("No answer in time."),
+            Presence::Granted | Presence::Denied => {}
+        }
+        presence
+    }
+
+    /// Answers a host that polls, if it polled for the same touch before.
+    fn answer_to_poll(&mut self, prompt: &Prompt<'_>, now: Instant) -> Option<Presence> {
+        self.expire(now);
+        let polled = self.polled.as_mut()?;
+        if (polled.operation, polled.rp_id_hash.as_ref()) != (prompt.operation, prompt.rp_id_hash) {
+            return None;
+        }
+        polled.last = now;
+        polled.take_answer(now);
+        match &polled.asked {
+            Asked::Open(_) => Some(Presence::TimedOut),
+            Asked::Denied => Some(Presence::Denied),
+            Asked::Granted(_) => {
+                // One answer serves one operation.
+                self.polled = None;
+                Some(Presence::Granted)
+            }
+        }
+    }
+
+    /// Says that a touch was refused because nobody can be asked; once, while a host polls.
+    fn say_unasked(&mut self, prompt: &Prompt<'_>, now: Instant) {
+        let key = (prompt.operation, prompt.rp_id_hash.copied());
+        let told = self.unasked.is_some_and(|(operation, hash, last)| {
+            (operation, hash) == key && now.saturating_duration_since(last) < POLL_PAUSE
+        });
+        self.unasked = Some((key.0, key.1, now));
+        if !told {
+            let what = text::question(prompt);
+            eprintln!(
+                "brasskey: refused: {what}; there is no terminal to ask on, so run brasskey in one or use --presence auto"
+            );
+        }
+    }
+}
+
+impl Polled {
+    /// When to forget it, unless the host polls again or, for an answer, comes to fetch it.
+    fn expiry(&self) -> Instant {
+        match self.asked {
+            Asked::Granted(since) => since + ANSWER_LIFE,
+            // The answer may have come between two polls, and the host pauses as long as it likes.
+            Asked::Open(_) | Asked::Denied => self.last + POLL_PAUSE,
+        }
+    }
+
+    /// Looks whether the user has answered.
+    fn take_answer(&mut self, now: Instant) {
+        if let Asked::Open(question) = &self.asked {
+            match question.answer() {
+                Some(true) => self.asked = Asked::Granted(now),
+                Some(false) => self.asked = Asked::Denied,
+                None => {}
+            }
+        }
+    }
+}
+
+impl UserPresence for Finger {
+    fn wait(&mut self, prompt: &Prompt<'_>, timeout_ms: u32) -> Presence {
+        let timeout = Duration::from_millis(u64::from(timeout_ms));
+        match self.policy {
+            PresencePolicy::Auto => self.auto(timeout),
+            PresencePolicy::Deny => Presence::Denied,
+            PresencePolicy::Ask => self.ask(prompt, timeout),
+        }
+    }
+
+    fn wink(&mut self) {
+        match self.policy {
+            PresencePolicy::Ask if (self.terminal)().is_some() => eprintln!("\n* The key winks at you. *"),
+            _ => tracing::info!("wink"),
+        }
+    }
+}
