@@ -240,6 +240,26 @@ fn a_request_that_nobody_ends_is_given_up() {
 }
 
 #[test]
+fn the_authenticator_is_a_key() {
+    use brasskey_authenticator::{Authenticator, Flash, testing};
+    let mut flash = Flash::new(testing::RamFlash::new());
+    let mut key = Authenticator::boot(&mut flash, testing::Platform::new()).unwrap();
+    let mut wire = Wire::new();
+    let mut application = Application::new(wire.responder.take().unwrap(), wire.link);
+    let one = wire.open();
+    let mut transact = |command, data: &[u8]| {
+        wire.send(one, command, data);
+        assert!(application.poll(&mut key));
+        wire.poll();
+        wire.receive().unwrap()
+    };
+    let info = transact(CBOR, &[0x04]);
+    assert_eq!((info.command, info.data[0]), (CBOR, 0x00));
+    assert_eq!(transact(MSG, &[0, 3, 0, 0, 0, 0, 0]), Message::new(one, MSG, b"U2F_V2\x90\0"));
+    assert_eq!(transact(WINK, b""), Message::new(one, WINK, b""));
+}
+
+#[test]
 fn it_moves_between_threads() {
     fn assert_send<T: Send>(_: &T) {}
     let wire = Wire::new();
