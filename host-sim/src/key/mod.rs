@@ -43,6 +43,11 @@ impl KeyOptions {
         }
     }
 
+    /// The same for the `number`th of several keys: on an image of its own ([`ImageSource::numbered`]).
+    pub fn numbered(&self, number: u16) -> Self {
+        Self { image: self.image.numbered(number), ..self.clone() }
+    }
+
     /// Sets who touches the key.
     pub fn presence(mut self, presence: PresencePolicy) -> Self {
         self.presence = presence;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use terminal::{Question, Terminal};
+pub use text::printable;
 
 /// How long a host that polls (U2F) may pause before its question is taken back.
 const POLL_PAUSE: Duration = Duration::from_secs(3);

@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// One sentence: who wants what.
 pub(super) fn question(prompt: &Prompt<'_>) -> String {
     let who = match (prompt.rp_id, prompt.rp_id_hash) {
-        (Some(rp_id), _) => escape(rp_id),
+        (Some(rp_id), _) => printable(rp_id),
         // U2F names a site by its hash alone.
         (None, Some(hash)) => {
             let digits = hash.iter().take(8).fold(String::new(), |mut digits, byte| {
@@ -17,7 +17,7 @@ pub(super) fn question(prompt: &Prompt<'_>) -> String {
         }
         (None, None) => "a program".into(),
     };
-    let user = prompt.user.map(escape);
+    let user = prompt.user.map(printable);
     match (prompt.operation, user) {
         (Operation::Register, Some(user)) => format!("{who} wants to register this key for “{user}”"),
         (Operation::Register, None) => format!("{who} wants to register this key"),
@@ -29,8 +29,9 @@ pub(super) fn question(prompt: &Prompt<'_>) -> String {
     }
 }
 
-/// Makes every character that is not plainly visible visible: controls, and those that reorder or hide text.
-pub(super) fn escape(text: &str) -> String {
+/// A name from a web site, fit for a terminal: every character that is not plainly visible, which is controls and
+/// those that reorder or hide text, is written as its code.
+pub fn printable(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if is_deceptive(character) {
@@ -72,12 +73,12 @@ mod tests {
 
     #[test]
     fn nothing_in_a_name_reaches_the_terminal_raw() {
-        assert_eq!(escape("\x1b[2J\r\n\x07"), "\\u{1b}[2J\\u{d}\\u{a}\\u{7}");
-        assert_eq!(escape("\u{9b}31m\u{202e}moc.elpmaxe"), "\\u{9b}31m\\u{202e}moc.elpmaxe");
-        assert_eq!(escape("Zoë 🔑 日本"), "Zoë 🔑 日本");
+        assert_eq!(printable("\x1b[2J\r\n\x07"), "\\u{1b}[2J\\u{d}\\u{a}\\u{7}");
+        assert_eq!(printable("\u{9b}31m\u{202e}moc.elpmaxe"), "\\u{9b}31m\\u{202e}moc.elpmaxe");
+        assert_eq!(printable("Zoë 🔑 日本"), "Zoë 🔑 日本");
         for code in (0..0x20).chain(0x7F..0xA0).chain(0x2028..0x202F) {
             let character = char::from_u32(code).unwrap();
-            assert!(escape(&character.to_string()).starts_with("\\u"), "{code:#x}");
+            assert!(printable(&character.to_string()).starts_with("\\u"), "{code:#x}");
         }
     }
 }

@@ -145,25 +145,7 @@ impl Shelf {
     }
 }
 
-/// Keys, exported over USB/IP.
-///
-/// ```
-/// use brasskey::{ImageSource, Key, KeyOptions, PresencePolicy, Server};
-///
-/// # tokio::runtime::Runtime::new()?.block_on(async {
-/// let key = Key::new(KeyOptions::new(ImageSource::Memory).presence(PresencePolicy::Auto));
-/// let server = Server::bind("127.0.0.1:0".parse()?, false, vec![key]).await?;
-/// println!("usbip attach -r 127.0.0.1 --tcp-port {} -b 1-1", server.local_addr().port());
-///
-/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-/// let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
-/// // … and in the end:
-/// drop(stop);
-/// serving.await?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// Keys, exported over USB/IP. The crate's text has an example.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,

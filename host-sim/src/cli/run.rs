@@ -1,0 +1,169 @@
+//! `brasskey run`.
+
+use super::ImageArgument;
+use anyhow::Context;
+use brasskey::{Durability, Key, KeyOptions, PresencePolicy, Server, Vhci};
+use brasskey_authenticator::AttestationPolicy;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{SocketAddr, ToSocketAddrs};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    image: ImageArgument,
+
+    /// How many keys to export. Further keys have images of their own beside the first: key-2.img, key-3.img, …
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    keys: u16,
+
+    /// The address to listen on; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3240", value_parser = address)]
+    listen: SocketAddr,
+
+    /// Plug the keys into this machine as well. Needs root and the kernel's module vhci-hcd
+    #[arg(long)]
+    attach: bool,
+
+    /// Who touches the keys
+    #[arg(long, value_enum, default_value_t = Presence::Ask)]
+    presence: Presence,
+
+    /// The attestation of new credentials, where the site leaves it to the key
+    #[arg(long, value_enum, default_value_t = Attestation::Packed)]
+    attestation: Attestation,
+
+    /// What a power cut of this machine may take from an image
+    #[arg(long, value_enum, default_value_t = DurabilityArgument::Disk)]
+    durability: DurabilityArgument,
+
+    /// Let other machines use the keys: needed for a --listen address that is not loopback
+    #[arg(long)]
+    allow_remote: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Presence {
+    /// You, asked in this terminal; without a terminal, nobody
+    Ask,
+    /// A rule that grants every touch
+    Auto,
+    /// A rule that refuses every touch
+    Deny,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DurabilityArgument {
+    /// Nothing: each write waits for the disk
+    Disk,
+    /// What the system had not yet written; a crash of brasskey alone loses nothing
+    Process,
+}
+
+/// As on the command line: `self` is no name for a variant.
+#[derive(Clone, Copy, Debug)]
+enum Attestation {
+    Packed,
+    SelfSigned,
+    None,
+}
+
+impl ValueEnum for Attestation {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Packed, Self::SelfSigned, Self::None]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Packed => PossibleValue::new("packed").help("Signed by the key's own certificate"),
+            Self::SelfSigned => PossibleValue::new("self").help("Signed by the new credential itself"),
+            Self::None => PossibleValue::new("none").help("Nothing"),
+        })
+    }
+}
+
+/// An address and a port; a host name is looked up.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|_| "expected an address and a port, like 127.0.0.1:3240")?;
+    found.next().ok_or_else(|| "the name has no address".into())
+}
+
+impl Arguments {
+    fn keys(&self) -> anyhow::Result<Vec<Key>> {
+        let options = KeyOptions::new(self.image.source()?)
+            .presence(match self.presence {
+                Presence::Ask => PresencePolicy::Ask,
+                Presence::Auto => PresencePolicy::Auto,
+                Presence::Deny => PresencePolicy::Deny,
+            })
+            .attestation(match self.attestation {
+                Attestation::Packed => AttestationPolicy::Packed,
+                Attestation::SelfSigned => AttestationPolicy::SelfSigned,
+                Attestation::None => AttestationPolicy::None,
+            })
+            .durability(match self.durability {
+                DurabilityArgument::Disk => Durability::Disk,
+                DurabilityArgument::Process => Durability::Process,
+            });
+        Ok((1..=self.keys).map(|number| Key::new(options.numbered(number))).collect())
+    }
+
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        raise_descriptor_limit();
+        // One thread is enough: all it does is to move packets. Signatures are made in the keys' own threads.
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        // From here on a signal is a request to stop, also before everything has started.
+        let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;
+        let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
+        let mut server = Server::bind(self.listen, self.allow_remote, self.keys()?).await?;
+        if self.attach {
+            server.attach(&Vhci::default()).await?;
+        }
+        if !self.listen.ip().to_canonical().is_loopback() {
+            eprintln!(
+                "brasskey: whoever reaches {} can use these keys: USB/IP has no password and no encryption",
+                server.local_addr()
+            );
+        }
+        self.announce(&server);
+        server
+            .serve(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    /// Prints what is served, and that it is. A reader that has gone away is no reason to stop.
+    fn announce(&self, server: &Server) {
+        let mut lines = String::new();
+        for id in server.bus_ids() {
+            writeln!(lines, "usbip {} bus {id}", server.local_addr()).ok();
+        }
+        lines.push_str("ready\n");
+        let mut output = std::io::stdout().lock();
+        if let Err(error) = output.write_all(lines.as_bytes()).and_then(|()| output.flush()) {
+            tracing::warn!("standard output: {error}");
+        }
+    }
+}
+
+/// Each attached key takes a socket and a file; the usual limit of 1,024 is there for programs that use `select`.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!("the limit of open files stays as it is: {error}");
+    }
+}
