@@ -19,8 +19,8 @@ pub struct GatedBus<B> {
     /// Only [`FidoDevice::poll`](crate::FidoDevice::poll) gets here, by way of usb-device or by itself, and never
     /// twice at once: a borrow always succeeds.
     gate: AtomicRefCell<Gate>,
-    /// The FIDO endpoints: the first interrupt endpoint of either direction. Zero, which is the control
-    /// endpoint's number, until the class allocates them.
+    /// The FIDO endpoints: the interrupt endpoints. Zero, which is the control endpoint's number, until the class
+    /// allocates them.
     out_endpoint: EndpointAddress,
     in_endpoint: EndpointAddress,
     /// Which endpoint numbers exist, one bit each.
@@ -98,7 +98,7 @@ impl<B: UsbBus> UsbBus for GatedBus<B> {
             UsbDirection::Out => &mut self.out_endpoint,
             UsbDirection::In => &mut self.in_endpoint,
         };
-        if ep_type == EndpointType::Interrupt && fido.index() == 0 {
+        if ep_type == EndpointType::Interrupt {
             *fido = address;
         }
         Ok(address)
@@ -162,12 +162,12 @@ impl<B: UsbBus> UsbBus for GatedBus<B> {
         self.bus.resume();
     }
 
-    /// The peripheral's events, but for those of the FIDO endpoints: the gate reads the host's packets, one at a
-    /// time, and the class hears of one when the gate has it ready.
+    /// The peripheral's events, but for the host's FIDO packets: the gate reads them, one at a time, and the class
+    /// hears of one when the gate has it ready.
     fn poll(&self) -> PollResult {
         let result = self.bus.poll();
         let mut gate = self.gate.borrow_mut();
-        let (mut ep_out, mut ep_in_complete, ep_setup) = match result {
+        let (mut ep_out, ep_in_complete, ep_setup) = match result {
             PollResult::Data { ep_out, ep_in_complete, ep_setup } => (ep_out, ep_in_complete, ep_setup),
             PollResult::None if !gate.is_suspended() => (0, 0, 0),
             PollResult::None => return PollResult::None,
@@ -181,12 +181,11 @@ impl<B: UsbBus> UsbBus for GatedBus<B> {
             }
         };
         gate.set_suspended(false);
-        let (fido_out, fido_in) = (bit(self.out_endpoint) & !1, bit(self.in_endpoint) & !1);
+        let fido_out = bit(self.out_endpoint);
         if ep_out & fido_out != 0 && gate.wants_packet() {
             self.receive(&mut gate);
         }
         ep_out &= !fido_out;
-        ep_in_complete &= !fido_in;
         if gate.has_packet_for_class() {
             ep_out |= fido_out;
         }

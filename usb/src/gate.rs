@@ -135,10 +135,7 @@ impl Gate {
         self.arrived = None;
         self.held_until = None;
         self.replies.clear();
-        self.suspended = false;
-        if self.transaction.is_some() {
-            self.silence();
-        }
+        self.silence();
         self.moved = true;
     }
 
@@ -377,7 +374,7 @@ impl Gate {
         }
     }
 
-    /// Ends the message that runs, so that nobody hears of it again.
+    /// Ends the message that runs, if one does, so that nobody hears of it again.
     fn silence(&mut self) {
         let Some(transaction) = &mut self.transaction else { return };
         if self.for_class.is_some() || matches!(transaction.stage, Stage::Assembling { .. }) {
@@ -421,18 +418,18 @@ impl Gate {
 
     /// When the gate must be served again even if nothing happens. `None`: never.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        let looks = self.looks();
         let of_message = match &self.transaction {
-            Some(Transaction { stage: Stage::Assembling { expires, .. }, .. }) if looks => Some(*expires),
+            Some(Transaction { stage: Stage::Assembling { expires, .. }, .. }) if self.looks() => {
+                Some(*expires)
+            }
             Some(Transaction { stage: Stage::Working(Some(keep_alive)), silenced: false, .. }) => {
                 Some(keep_alive.due)
             }
             _ => None,
         };
-        let of_held = self.held_until.filter(|_| looks);
         let of_pace = (self.allowance == 0 && !self.replies.is_empty() && !self.suspended)
             .then_some(self.reckoned_at + 1);
-        [of_message, of_held, of_pace].into_iter().flatten().min()
+        [of_message, self.held_until, of_pace].into_iter().flatten().min()
     }
 
     /// Whether anything moved since the last call.

@@ -234,6 +234,16 @@ fn unknown_requests_stall_and_the_next_one_works() {
     wire.assert_serves(one);
 }
 
+/// usb-device says after a reset that there was no event.
+#[test]
+fn what_comes_right_behind_a_reset_is_served_in_the_same_call() {
+    let mut wire = Wire::new();
+    wire.bus.raise(Event::Reset);
+    wire.bus.host_sets_up(setup(([IN, GET_DESCRIPTOR], DEVICE, 0), 18));
+    wire.poll();
+    assert_eq!(wire.bus.host_takes(0).unwrap().len(), 18);
+}
+
 /// A peripheral may index by endpoint number: only those that exist reach it.
 #[test]
 fn features_of_endpoints_that_do_not_exist_do_no_harm() {
