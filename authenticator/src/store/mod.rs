@@ -14,6 +14,7 @@
 //! | `/secret` | 32 random bytes; the wrapping key and every other secret of this life are derived from them |
 //! | `/counter` | the limit up to which the signature counter may be released, 4 bytes, little-endian |
 //! | `/rk/00`… | one record for each discoverable credential |
+//! | `/census` | how many of these there are at least, 2 bytes, little-endian |
 //! | `/new`, `/rk/new` | a file that is being written; what boot finds under such a name, it removes |
 //!
 //! # What is true after a power cut at any flash operation
@@ -24,6 +25,8 @@
 //!   done again at boot. It erases the blocks themselves, so nothing old stays readable.
 //! * The counter never repeats: its limit is written before a count below it is released, and a boot goes on
 //!   from the limit.
+//! * A credential that was acknowledged is there or is missed. littlefs takes a directory whose newest part is
+//!   damaged for an older one, and would lose records without a word; the census is kept in another directory.
 //! * A flash that holds anything but what this text describes is refused, never formatted. Only an all-blank one,
 //!   or one whose very first write was cut, begins a new life.
 //!
@@ -65,6 +68,7 @@ const COUNTER_STEP: u32 = 64;
 
 const SECRET: &Path = path!("secret");
 const COUNTER: &Path = path!("counter");
+const CENSUS: &Path = path!("census");
 const RECORDS: &Path = path!("rk");
 const NEW: &Path = path!("new");
 const NEW_RECORD: &Path = path!("rk/new");
@@ -268,16 +272,11 @@ impl<'f, S: Storage> Store<'f, S> {
     fn load_index(&mut self) -> Result<(), BootError> {
         const DAMAGED: BootError = BootError::Damaged("list of credentials");
         let fs = self.filesystem.as_ref().ok_or(BootError::Flash)?;
-        for leftover in [NEW, NEW_RECORD] {
-            if fs.exists(leftover) {
-                fs.remove(leftover)?;
-            }
-        }
         let mut slots: Vec<Slot, MAX_DISCOVERABLE> = Vec::new();
         fs.read_dir_and_then(RECORDS, |entries| {
             for entry in entries {
                 let entry = entry?;
-                if entry.file_type() == FileType::File {
+                if entry.file_type() == FileType::File && entry.path() != NEW_RECORD {
                     let slot = slot_of(entry.file_name()).ok_or(littlefs2::io::Error::CORRUPTION)?;
                     slots.push(slot).map_err(|_| littlefs2::io::Error::CORRUPTION)?;
                 }
@@ -293,6 +292,17 @@ impl<'f, S: Storage> Store<'f, S> {
                 .map_err(|_| BootError::Damaged("record of a credential"))?;
             if !self.index.insert(&hash, slot, order) {
                 return Err(DAMAGED);
+            }
+        }
+        let census = self.read_array(CENSUS).ok_or(BootError::Damaged("census of credentials"))?;
+        if self.index.len() < usize::from(u16::from_le_bytes(census)) {
+            return Err(DAMAGED);
+        }
+        // Only now: a store that is refused is left as it is.
+        let fs = self.filesystem.as_ref().ok_or(BootError::Flash)?;
+        for leftover in [NEW, NEW_RECORD] {
+            if fs.exists(leftover) {
+                fs.remove(leftover)?;
             }
         }
         Ok(())
@@ -421,6 +431,9 @@ impl<'f, S: Storage> Store<'f, S> {
         self.put(&slot_path(slot), NEW_RECORD, bytes)?;
         // Cannot fail: the slot was free, or is one that moves.
         let _ = self.index.insert(&hash, slot, record.order);
+        if replaces.is_none() {
+            self.put(CENSUS, NEW, &(self.index.len() as u16).to_le_bytes())?;
+        }
         Ok(())
     }
 
@@ -454,6 +467,7 @@ fn begin_life<S: Storage>(
     Filesystem::mount_and_then(region, |fs| {
         fs.write(SECRET, secret.as_slice())?;
         fs.write(COUNTER, &0u32.to_le_bytes())?;
+        fs.write(CENSUS, &0u16.to_le_bytes())?;
         fs.create_dir(RECORDS)
     })?;
     header.phase = Phase::Ready;

@@ -75,9 +75,9 @@ pub struct Finger {
 }
 
 impl Finger {
-    /// Answers the next prompts in this way.
+    /// Answers the next prompts in this way; what was scripted before is forgotten.
     pub fn script(&self, answers: impl IntoIterator<Item = Presence>) {
-        self.script.borrow_mut().extend(answers);
+        *self.script.borrow_mut() = answers.into_iter().collect();
     }
 
     /// What was asked since this was called last.
