@@ -60,7 +60,7 @@ fn changed_messages() {
             let at = rng.next_u32() as usize % message.len();
             message[at] = rng.next_u32() as u8;
         }
-        if rng.next_u32() % 8 == 0 {
+        if rng.next_u32().is_multiple_of(8) {
             platform.finger.script([Presence::Denied]);
         }
         let answered = key.ctap2(CHANNEL, &message, &mut response);
