@@ -120,7 +120,11 @@ impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Locked(path) => {
-                write!(f, "{}: in use by another brasskey; stop it, or choose another --image", path.display())
+                write!(
+                    f,
+                    "{}: in use by another brasskey; stop it, or choose another --image",
+                    path.display()
+                )
             }
             Self::Missing(path) => {
                 write!(f, "{}: no such key; `brasskey run --image` makes one", path.display())
@@ -134,7 +138,11 @@ impl fmt::Display for ImageError {
                 path.display()
             ),
             Self::Io(path, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(f, "{}: no permission; make it readable and writable for you, or choose another --image", path.display())
+                write!(
+                    f,
+                    "{}: no permission; make it readable and writable for you, or choose another --image",
+                    path.display()
+                )
             }
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
@@ -197,7 +205,8 @@ impl Image {
             Durability::Disk => rustix::fs::OFlags::DSYNC.bits().cast_signed(),
             Durability::Process => 0,
         };
-        let file = OpenOptions::new().read(true).write(true).custom_flags(dsync).open(path).map_err(io_error)?;
+        let file =
+            OpenOptions::new().read(true).write(true).custom_flags(dsync).open(path).map_err(io_error)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(ImageError::Locked(path.to_owned())),
@@ -341,7 +350,8 @@ mod tests {
     fn a_file_behaves_as_flash_and_keeps_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("some/where/key.img");
-        let mut image = Image::open(&ImageSource::File(path.clone()), Durability::Disk, Missing::Create).unwrap();
+        let mut image =
+            Image::open(&ImageSource::File(path.clone()), Durability::Disk, Missing::Create).unwrap();
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!((metadata.len(), metadata.mode() & 0o777), (IMAGE_LEN as u64, MODE));
         exercise(&mut image);

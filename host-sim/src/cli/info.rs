@@ -110,9 +110,7 @@ fn json_value(value: &Value) -> serde_json::Value {
     match value {
         Value::Bytes(bytes) => json!(hex(bytes)),
         Value::Array(items) => items.iter().map(json_value).collect(),
-        Value::Map(entries) => {
-            entries.iter().map(|(key, value)| (plain(key), json_value(value))).collect()
-        }
+        Value::Map(entries) => entries.iter().map(|(key, value)| (plain(key), json_value(value))).collect(),
         Value::Text(text) => json!(text),
         Value::Bool(value) => json!(value),
         Value::Integer(number) => match i64::try_from(*number) {
@@ -151,7 +149,8 @@ fn in_words(members: &[(String, Value)]) -> String {
 
 fn algorithm(parameters: &Value) -> String {
     let entries = parameters.as_map().map(Vec::as_slice).unwrap_or_default();
-    let alg = entries.iter().find(|(key, _)| key.as_text() == Some("alg")).and_then(|(_, alg)| alg.as_integer());
+    let alg =
+        entries.iter().find(|(key, _)| key.as_text() == Some("alg")).and_then(|(_, alg)| alg.as_integer());
     match alg.map(i128::from) {
         Some(-7) => "ES256 (-7)".into(),
         Some(-8) => "EdDSA (-8)".into(),
@@ -167,9 +166,11 @@ fn plain(value: &Value) -> String {
         Value::Bool(true) => "yes".into(),
         Value::Bool(false) => "no".into(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        Value::Map(entries) => {
-            entries.iter().map(|(key, value)| format!("{} {}", plain(key), plain(value))).collect::<Vec<_>>().join(", ")
-        }
+        Value::Map(entries) => entries
+            .iter()
+            .map(|(key, value)| format!("{} {}", plain(key), plain(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
         other => format!("{other:?}"),
     }
 }

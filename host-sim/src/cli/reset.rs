@@ -36,7 +36,9 @@ impl Arguments {
         })?;
         match status {
             0 => Ok(()),
-            status => bail!("the key answered {status:#04x} to the reset; try again, and report it if that repeats"),
+            status => {
+                bail!("the key answered {status:#04x} to the reset; try again, and report it if that repeats")
+            }
         }
     }
 }

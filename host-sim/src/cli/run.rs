@@ -87,7 +87,8 @@ impl ValueEnum for Attestation {
 
 /// An address and a port; a host name is looked up.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text.to_socket_addrs().map_err(|_| "expected an address and a port, like 127.0.0.1:3240")?;
+    let mut found =
+        text.to_socket_addrs().map_err(|_| "expected an address and a port, like 127.0.0.1:3240")?;
     found.next().ok_or_else(|| "the name has no address".into())
 }
 

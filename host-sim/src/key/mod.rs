@@ -101,7 +101,9 @@ impl fmt::Display for KeyError {
             ),
             Self::InUse => f.write_str("the key is attached; detach it first"),
             Self::Random(error) => write!(f, "no random bytes from the operating system: {error}"),
-            Self::Thread(error) => write!(f, "no thread for the key: {error}; attach fewer keys, or raise the limit"),
+            Self::Thread(error) => {
+                write!(f, "no thread for the key: {error}; attach fewer keys, or raise the limit")
+            }
             Self::Died => f.write_str("the key's thread died; this is a fault in brasskey, please report it"),
         }
     }

@@ -34,7 +34,11 @@ fn prompt(operation: Operation) -> Prompt<'static> {
 }
 
 /// Runs a wait, and `meanwhile` as soon as the host was told that a touch is wanted.
-fn during_wait(bench: &mut Bench, timeout_ms: u32, meanwhile: impl FnOnce(&Shared, &Terminal) + Send) -> Presence {
+fn during_wait(
+    bench: &mut Bench,
+    timeout_ms: u32,
+    meanwhile: impl FnOnce(&Shared, &Terminal) + Send,
+) -> Presence {
     let Bench { finger, shared, terminal, .. } = bench;
     thread::scope(|scope| {
         let (shared, terminal) = (&*shared, &*terminal);
@@ -95,7 +99,10 @@ fn a_wait_ends_by_cancel_and_by_power_off() {
 fn the_user_is_asked_and_heard() {
     let mut bench = bench(PresencePolicy::Ask);
     assert_eq!(during_wait(&mut bench, 30_000, |_, terminal| terminal.line("y")), Presence::Granted);
-    assert_eq!(bench.screen.take(), "a U2F site (AppID hash abababababababab…) wants to register this key [y/n] ");
+    assert_eq!(
+        bench.screen.take(),
+        "a U2F site (AppID hash abababababababab…) wants to register this key [y/n] "
+    );
     // The answer is used up.
     assert_eq!(during_wait(&mut bench, 30_000, |_, terminal| terminal.line("n")), Presence::Denied);
     bench.screen.take();
@@ -175,8 +182,5 @@ fn names_are_shown_escaped() {
         user: Some("\u{202e}ecila"),
     };
     assert_eq!(bench.finger.wait(&hostile, 0), Presence::TimedOut);
-    assert_eq!(
-        bench.screen.take(),
-        "good.example\\u{1b}[1A\\u{d} wants to sign in “\\u{202e}ecila” [y/n] "
-    );
+    assert_eq!(bench.screen.take(), "good.example\\u{1b}[1A\\u{d} wants to sign in “\\u{202e}ecila” [y/n] ");
 }

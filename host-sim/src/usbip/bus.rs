@@ -243,7 +243,9 @@ impl UsbBus for UsbIpBus {
         let mut state = self.state();
         if ep_type == EndpointType::Control {
             return match address {
-                Some(address) if address.index() == 0 && usize::from(max_packet_size) == PACKET_LEN => Ok(address),
+                Some(address) if address.index() == 0 && usize::from(max_packet_size) == PACKET_LEN => {
+                    Ok(address)
+                }
                 _ => Err(UsbError::Unsupported),
             };
         }
@@ -356,7 +358,8 @@ impl UsbBus for UsbIpBus {
         let mut ep_out = u16::from(control.out);
         let mut ep_in_complete = u16::from(control.in_complete);
         for (index, endpoint) in state.outs.iter().enumerate() {
-            let waits = endpoint.as_ref().is_some_and(|endpoint| !endpoint.queue.is_empty() && !endpoint.stalled);
+            let waits =
+                endpoint.as_ref().is_some_and(|endpoint| !endpoint.queue.is_empty() && !endpoint.stalled);
             ep_out |= u16::from(waits) << index;
         }
         for (index, endpoint) in state.ins.iter_mut().enumerate() {

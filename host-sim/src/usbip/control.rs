@@ -75,8 +75,14 @@ impl ControlPipe {
         let carried = if submit.direction == Direction::Out { submit.data.len() } else { usize::MAX };
         let limit = length.min(submit.length).min(carried);
         self.in_complete = false;
-        self.transfer =
-            Some(Transfer { submit, stage: Stage::Setup, limit, received: Vec::new(), sent: 0, reported: false });
+        self.transfer = Some(Transfer {
+            submit,
+            stage: Stage::Setup,
+            limit,
+            received: Vec::new(),
+            sent: 0,
+            reported: false,
+        });
         None
     }
 

@@ -315,7 +315,8 @@ impl Command {
         }
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
         // Every offset below lies inside the header, whose length is fixed.
-        let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let (seqnum, device_id) = (word(4), word(8));
         if command == CMD_UNLINK {
             return Ok(Some((Self::Unlink { seqnum, device_id, victim: word(20) }, HEADER_LEN)));

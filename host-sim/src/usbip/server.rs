@@ -69,9 +69,9 @@ impl fmt::Display for ServerError {
                 write!(f, "{count} keys are more than a server can number; at most {}", u16::MAX)
             }
             Self::Key(error) => error.fmt(f),
-            Self::NoDescriptors => {
-                f.write_str("the USB device has no descriptors; this is a fault in brasskey, please report it")
-            }
+            Self::NoDescriptors => f.write_str(
+                "the USB device has no descriptors; this is a fault in brasskey, please report it",
+            ),
         }
     }
 }
@@ -215,7 +215,8 @@ impl Server {
         for index in 0..self.shelf.exports.len() {
             let shelf = Arc::clone(&self.shelf);
             let id = shelf.exports[index].id;
-            let (ours, theirs) = Stream::pair().map_err(|error| AttachError::Kernel("socketpair".into(), error))?;
+            let (ours, theirs) =
+                Stream::pair().map_err(|error| AttachError::Kernel("socketpair".into(), error))?;
             let (ours, mut stop) = (Arc::new(ours), self.stop.subscribe());
             let (ready, powered) = oneshot::channel();
             let task = self.connections.spawn(async move {
@@ -434,7 +435,10 @@ impl<'a> Attached<'a> {
     async fn power_down(self) {
         let image = self.powered.off().await;
         if image.is_none() {
-            tracing::error!("{}: the key's thread died; its next attach reads the image anew", self.export.id);
+            tracing::error!(
+                "{}: the key's thread died; its next attach reads the image anew",
+                self.export.id
+            );
         }
         self.lease.give_back(image);
     }

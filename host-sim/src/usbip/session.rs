@@ -116,7 +116,8 @@ impl Session {
 
     /// Returns whether the device has to look.
     fn carry_out(&mut self, command: Command) -> Result<bool, SessionError> {
-        let (Command::Submit(protocol::Submit { device_id, .. }) | Command::Unlink { device_id, .. }) = command;
+        let (Command::Submit(protocol::Submit { device_id, .. }) | Command::Unlink { device_id, .. }) =
+            command;
         if device_id != self.device_id {
             return Err(SessionError::WrongDevice(device_id));
         }

@@ -145,7 +145,14 @@ pub(crate) fn input(seqnum: u32, length: usize) -> Submit {
 }
 
 /// A control transfer whose buffer has the length of `wLength`.
-pub(crate) fn control(seqnum: u32, request_type: u8, request: u8, value: u16, length: u16, data: &[u8]) -> Submit {
+pub(crate) fn control(
+    seqnum: u32,
+    request_type: u8,
+    request: u8,
+    value: u16,
+    length: u16,
+    data: &[u8],
+) -> Submit {
     let direction = if request_type & 0x80 != 0 { Direction::In } else { Direction::Out };
     let mut submit = submit(seqnum, direction, 0, usize::from(length), data);
     submit.setup[0] = request_type;

@@ -1,8 +1,8 @@
 //! The bus between a host controller made of tests and the echo device.
 
+use super::*;
 use crate::usbip::session::Device;
 use crate::usbip::testing::{self, EchoDevice, control, input, out};
-use super::*;
 use usb_device::bus::UsbBusAllocator;
 
 /// A bus with an echo device, and what a host controller would do around it.
@@ -256,10 +256,10 @@ fn a_halted_endpoint_stalls_until_it_is_cleared() {
         bench.drive();
         bench.submit(input(1, 64));
         let got = bench.submit(feature(3, 0x81));
-        assert_eq!(got.iter().map(|got| (got.seqnum, got.status)).collect::<Vec<_>>(), [
-            (1, Status::STALL),
-            (5, Status::OK)
-        ]);
+        assert_eq!(
+            got.iter().map(|got| (got.seqnum, got.status)).collect::<Vec<_>>(),
+            [(1, Status::STALL), (5, Status::OK)]
+        );
         assert_eq!(bench.one(input(2, 64)).status, Status::STALL);
         bench.submit(feature(3, 0x01));
         assert_eq!(bench.one(out(3, &[1; 64])).status, Status::STALL);
