@@ -256,6 +256,26 @@ fn at_reset() {
     report("reset", cuts);
 }
 
+/// The header's second copy was never written: its first must not be risked.
+#[test]
+fn at_reset_with_one_copy_of_the_header() {
+    let whole = power_up(RamFlash::new(), 1, |_| ()).1;
+    let mut flash = RamFlash::new();
+    flash.cut_after(whole.operations() - 1, Cut::Halfway);
+    let (booted, mut flash) = power_up(flash, 1, |_| ());
+    assert!(booted.is_err());
+    flash.power_up();
+    let cuts = sweep(
+        "reset",
+        &flash,
+        |key| send(key, &[0x07]),
+        |key, _, when| {
+            assert!(discoverable(key).is_empty(), "{when}");
+        },
+    );
+    report("reset with one copy of the header", cuts);
+}
+
 /// The power goes again while the reset is made up for.
 #[test]
 fn twice_at_reset() {
