@@ -6,6 +6,7 @@ use crate::credential::id::unseal;
 use crate::credential::record::Record;
 use crate::credential::{CREDENTIAL_ID_LENGTH, CredProtect, Credential, Sealed};
 use crate::ctap2::Enumeration;
+use crate::pin::{Permissions, PinState, Protocol};
 use crate::platform::{Clock, Operation, Platform, Presence, Prompt, UserPresence};
 use crate::store::{BootError, Flash, Store, StoreError};
 
@@ -18,6 +19,7 @@ const USER_TIMEOUT_MS: u32 = 30_000;
 pub struct Authenticator<'f, P: Platform> {
     pub(crate) store: Store<'f, P::Storage>,
     pub(crate) platform: P,
+    pub(crate) pin: PinState,
     /// What getNextAssertion goes on with.
     pub(crate) enumeration: Option<Enumeration>,
 }
@@ -51,7 +53,7 @@ impl<'f, P: Platform> Authenticator<'f, P> {
     pub fn boot(flash: &'f mut Flash<P::Storage>, mut platform: P) -> Result<Self, BootError> {
         let aaguid = platform.identity().aaguid;
         let store = Store::open(flash, &aaguid, platform.rng())?;
-        Ok(Self { store, platform, enumeration: None })
+        Ok(Self { store, platform, pin: PinState::default(), enumeration: None })
     }
 
     /// Answers one CTAP2 message: a command byte and its parameters in CBOR (CTAP 2.3 §6, §8).
@@ -82,6 +84,7 @@ impl<'f, P: Platform> Authenticator<'f, P> {
             Ok(Command::GetAssertion) => self.get_assertion(channel, parameters, response),
             Ok(Command::GetNextAssertion) => self.get_next_assertion(channel, enumeration, response),
             Ok(Command::GetInfo) => self.get_info(response),
+            Ok(Command::ClientPin) => self.client_pin(parameters, response),
             Ok(Command::Reset) => self.reset(),
             Ok(Command::Selection) => self.selection(),
             _ => Err(Error::InvalidCommand),
@@ -140,23 +143,40 @@ impl<'f, P: Platform> Authenticator<'f, P> {
         }
     }
 
-    /// What makeCredential and getAssertion do with `pinUvAuthParam` first (CTAP 2.3 §6.1.2 and §6.2.2, steps 1
-    /// and 2). An empty one is how a platform lets the user choose a key: it waits for a touch.
-    pub(crate) fn check_pin_uv_auth(
+    /// Lets the user choose a key: what a platform means by an empty `pinUvAuthParam` (CTAP 2.3 §6.1.2 step 1,
+    /// §6.2.2 step 1).
+    ///
+    /// Errors: always one. After a touch it says whether there is a PIN: `PIN_INVALID` or `PIN_NOT_SET`.
+    pub(crate) fn choose(&mut self, operation: Operation, rp: (&str, &[u8; 32])) -> Result<(), Error> {
+        self.confirm(operation, Some(rp), None)?;
+        Err(if self.store.pin().is_set() { Error::PinInvalid } else { Error::PinNotSet })
+    }
+
+    /// Is the user verified by a `pinUvAuthParam` over the client data hash? Without one, no.
+    ///
+    /// Errors: `MISSING_PARAMETER` without a protocol, `INVALID_PARAMETER` for an unknown one,
+    /// `PIN_AUTH_INVALID` unless a token for this permission and this site made it.
+    pub(crate) fn verify_user(
         &mut self,
         param: Option<&[u8]>,
         protocol: Option<u64>,
-        operation: Operation,
-        rp: (&str, &[u8; 32]),
-    ) -> Result<(), Error> {
-        match (param, protocol) {
-            (None, _) => Ok(()),
-            (Some([]), _) => {
-                self.confirm(operation, Some(rp), None)?;
-                Err(Error::PinNotSet)
-            }
-            (Some(_), None) => Err(Error::MissingParameter),
-            (Some(_), Some(_)) => Err(Error::InvalidParameter),
+        client_data_hash: &[u8; 32],
+        permission: Permissions,
+        rp_id_hash: &[u8; 32],
+    ) -> Result<bool, Error> {
+        let Some(param) = param else { return Ok(false) };
+        let protocol = Protocol::parse(protocol.ok_or(Error::MissingParameter)?)?;
+        let now_ms = self.now_ms();
+        self.pin.token.take_if(|token| token.expired(now_ms));
+        let token = self.pin.token.as_mut().ok_or(Error::PinAuthInvalid)?;
+        token.authorize(protocol, param, &[client_data_hash], permission, rp_id_hash)?;
+        Ok(true)
+    }
+
+    /// Ends what a token is good for, once it has made a credential or an assertion with a touch.
+    pub(crate) fn spend_token(&mut self) {
+        if let Some(token) = &mut self.pin.token {
+            token.spend();
         }
     }
 

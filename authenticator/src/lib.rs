@@ -40,6 +40,7 @@ mod credential;
 mod ctap1;
 mod ctap2;
 mod extension;
+mod pin;
 mod platform;
 mod store;
 #[cfg(any(test, feature = "testing"))]

@@ -13,6 +13,8 @@ use crate::authenticator::Authenticator;
 use crate::credential::key::sign;
 use crate::credential::record::Record;
 use crate::credential::{Credential, Sealed};
+use crate::extension::{GetAssertionOutputs, HmacSecret, HmacSecretInput};
+use crate::pin::Permissions;
 use crate::platform::{Operation, Platform};
 use crate::wire::{Descriptors, Map, Options, Value};
 
@@ -24,6 +26,7 @@ struct Request<'a> {
     client_data_hash: &'a [u8; 32],
     /// `None` also for an empty list, which asks for nothing in particular.
     allow_list: Option<Descriptors<'a>>,
+    hmac_secret: Option<HmacSecretInput<'a>>,
     options: Options,
     pin_uv_auth_param: Option<&'a [u8]>,
     pin_uv_auth_protocol: Option<u64>,
@@ -32,16 +35,19 @@ struct Request<'a> {
 impl<'a> Request<'a> {
     fn parse(parameters: &'a [u8], list_limit: usize) -> Result<Self, Error> {
         let map = Map::parameters(parameters)?;
+        let extensions = map.get(0x04).map(Value::map).transpose()?;
         let request = Self {
             rp_id: map.require(0x01)?.text()?,
             client_data_hash: client_data_hash(map.require(0x02)?)?,
             allow_list: map.get(0x03).map(|list| Descriptors::parse(list, list_limit)).transpose()?,
+            hmac_secret: extensions
+                .and_then(|map| map.get_text("hmac-secret"))
+                .map(HmacSecretInput::parse)
+                .transpose()?,
             options: Options::parse(map.get(0x05))?,
             pin_uv_auth_param: map.get(0x06).map(Value::bytes).transpose()?,
             pin_uv_auth_protocol: map.get(0x07).map(Value::unsigned).transpose()?,
         };
-        // No extension has an input here, but the map must be one.
-        map.get(0x04).map(Value::map).transpose()?;
         Ok(Self { allow_list: request.allow_list.filter(|list| !list.is_empty()), ..request })
     }
 }
@@ -76,12 +82,12 @@ struct User<'a> {
 }
 
 /// What every assertion of one getAssertion shares.
-#[derive(Clone)]
 struct Ceremony {
     rp_id_hash: [u8; 32],
     client_data_hash: [u8; 32],
     user_present: bool,
     user_verified: bool,
+    hmac_secret: Option<HmacSecret>,
 }
 
 /// What getNextAssertion goes on with.
@@ -107,24 +113,29 @@ impl<P: Platform> Authenticator<'_, P> {
         let rp_id_hash: [u8; 32] = Sha256::digest(request.rp_id).into();
         let rp = (request.rp_id, &rp_id_hash);
 
-        self.check_pin_uv_auth(
-            request.pin_uv_auth_param,
-            request.pin_uv_auth_protocol,
-            Operation::Authenticate,
-            rp,
-        )?;
-        if request.options.uv == Some(true) {
+        if request.pin_uv_auth_param.is_some_and(<[u8]>::is_empty) {
+            self.choose(Operation::Authenticate, rp)?;
+        }
+        if request.options.uv == Some(true) && request.pin_uv_auth_param.is_none() {
             return Err(Error::InvalidOption);
         }
         if request.options.rk.is_some() {
             return Err(Error::UnsupportedOption);
         }
-        let ceremony = Ceremony {
-            rp_id_hash,
-            client_data_hash: *request.client_data_hash,
-            user_present: request.options.up != Some(false),
-            user_verified: false,
-        };
+        let user_present = request.options.up != Some(false);
+        if request.hmac_secret.is_some() && !user_present {
+            return Err(Error::UnsupportedOption);
+        }
+        let user_verified = self.verify_user(
+            request.pin_uv_auth_param,
+            request.pin_uv_auth_protocol,
+            request.client_data_hash,
+            Permissions::GET_ASSERTION,
+            rp.1,
+        )?;
+        let client_data_hash = *request.client_data_hash;
+        let mut ceremony =
+            Ceremony { rp_id_hash, client_data_hash, user_present, user_verified, hmac_secret: None };
 
         let (credential, matches) = match request.allow_list {
             Some(list) => (self.first_allowed(list, &ceremony)?, 1),
@@ -136,9 +147,16 @@ impl<P: Platform> Authenticator<'_, P> {
             let name = record.and_then(|record| record.user_name);
             self.confirm(Operation::Authenticate, Some(rp), name)?;
         }
+        if let Some(input) = request.hmac_secret {
+            let secret = self.shared_secret(input.protocol, &input.platform_key)?;
+            ceremony.hmac_secret = Some(input.open(secret)?);
+        }
 
         let number = (matches > 1).then_some(matches);
         let length = self.assert(&ceremony, &credential, number, number.is_some(), response)?;
+        if user_present {
+            self.spend_token();
+        }
         if number.is_some() {
             self.go_on(channel, ceremony, &credential, matches - 1);
         }
@@ -215,8 +233,13 @@ impl<P: Platform> Authenticator<'_, P> {
         flags.set(Flags::USER_VERIFIED, ceremony.user_verified);
         let record = credential.stored.as_ref().map(|stored| stored.record()).transpose()?;
         let count = self.store.next_count()?;
-        let auth_data = AuthData::new(&ceremony.rp_id_hash, flags, count)?;
-        let Sealed { algorithm, ref seed, ref public, .. } = credential.sealed;
+        let mut auth_data = AuthData::new(&ceremony.rp_id_hash, flags, count)?;
+        let seed = &credential.sealed.seed;
+        if let Some(hmac_secret) = &ceremony.hmac_secret {
+            let output = hmac_secret.evaluate(seed, ceremony.user_verified, self.platform.rng())?;
+            auth_data.extend(&GetAssertionOutputs { hmac_secret: Bytes::new(&output) })?;
+        }
+        let Sealed { algorithm, ref public, .. } = credential.sealed;
         let message = [&**auth_data.as_bytes(), &ceremony.client_data_hash[..]];
         let signature = sign(algorithm, seed, public, &message, self.platform.rng())?;
         let named = several && ceremony.user_verified;

@@ -8,6 +8,7 @@ use serde_indexed::SerializeIndexed;
 
 use crate::authenticator::Authenticator;
 use crate::credential::{Algorithm, CREDENTIAL_ID_LENGTH};
+use crate::pin::{MIN_PIN_LENGTH, Protocol};
 use crate::platform::{Identity, Platform};
 use crate::store::capacity;
 
@@ -89,9 +90,13 @@ struct Info<'a> {
 
 /// Option IDs in canonical order.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Options {
     rk: bool,
     up: bool,
+    client_pin: bool,
+    pin_uv_auth_token: bool,
+    make_cred_uv_not_rqd: bool,
 }
 
 /// PublicKeyCredentialParameters, members in canonical order.
@@ -112,19 +117,25 @@ impl<P: Platform> Authenticator<'_, P> {
         let identity = self.platform.identity();
         let info = Info {
             versions: &[Version::U2fV2, Version::Fido2_0],
-            extensions: &[Extension::CredProtect],
+            extensions: &[Extension::CredProtect, Extension::HmacSecret],
             aaguid: Bytes::new(&identity.aaguid),
-            options: Options { rk: true, up: true },
+            options: Options {
+                rk: true,
+                up: true,
+                client_pin: self.store.pin().is_set(),
+                pin_uv_auth_token: true,
+                make_cred_uv_not_rqd: true,
+            },
             max_msg_size: identity.max_msg_size,
-            pin_uv_auth_protocols: None,
+            pin_uv_auth_protocols: Some(&Protocol::NUMBERS),
             max_credential_count_in_list: max_credential_count_in_list(identity),
             max_credential_id_length: CREDENTIAL_ID_LENGTH,
             transports: &[Transport::Usb],
             algorithms: Algorithm::ALL
                 .map(|algorithm| Parameters { alg: algorithm.cose(), r#type: "public-key" }),
             max_serialized_large_blob_array: None,
-            force_pin_change: None,
-            min_pin_length: None,
+            force_pin_change: Some(false),
+            min_pin_length: Some(MIN_PIN_LENGTH),
             firmware_version: identity.firmware_version,
             max_cred_blob_length: None,
             max_rp_ids_for_set_min_pin_length: None,

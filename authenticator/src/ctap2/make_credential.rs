@@ -15,6 +15,7 @@ use crate::credential::key::{public_key, sign};
 use crate::credential::record::{MAX_RP_ID, Record};
 use crate::credential::{Algorithm, CredentialId, Sealed};
 use crate::extension::{MakeCredentialInputs, MakeCredentialOutputs};
+use crate::pin::Permissions;
 use crate::platform::{AttestationPolicy, Operation, Platform};
 use crate::store::capacity;
 use crate::wire::{Algorithms, Descriptors, Map, Options, RelyingParty, User, Value, truncate};
@@ -71,24 +72,37 @@ impl<P: Platform> Authenticator<'_, P> {
         let rp_id_hash: [u8; 32] = Sha256::digest(request.rp.id).into();
         let rp = (request.rp.id, &rp_id_hash);
 
-        self.check_pin_uv_auth(
-            request.pin_uv_auth_param,
-            request.pin_uv_auth_protocol,
-            Operation::Register,
-            rp,
-        )?;
+        if request.pin_uv_auth_param.is_some_and(<[u8]>::is_empty) {
+            self.choose(Operation::Register, rp)?;
+        }
         let algorithm = request
             .pub_key_cred_params
             .identifiers()
             .find_map(Algorithm::from_cose)
             .ok_or(Error::UnsupportedAlgorithm)?;
-        if request.options.uv == Some(true) || request.options.up == Some(false) {
+        let discoverable = request.options.rk == Some(true);
+        if request.options.up == Some(false) {
             return Err(Error::InvalidOption);
+        }
+        if request.pin_uv_auth_param.is_none() {
+            if request.options.uv == Some(true) {
+                return Err(Error::InvalidOption);
+            }
+            // makeCredUvNotRqd lets the others pass (§6.1.2 step 9).
+            if discoverable && self.store.pin().is_set() {
+                return Err(Error::PinRequired);
+            }
         }
         if request.enterprise_attestation.is_some() {
             return Err(Error::InvalidParameter);
         }
-        let user_verified = false;
+        let user_verified = self.verify_user(
+            request.pin_uv_auth_param,
+            request.pin_uv_auth_protocol,
+            request.client_data_hash,
+            Permissions::MAKE_CREDENTIAL,
+            rp.1,
+        )?;
 
         let excluded = self.excluded(request.exclude_list, &rp_id_hash, user_verified)?;
         self.confirm(Operation::Register, Some(rp), request.user.name)?;
@@ -96,7 +110,6 @@ impl<P: Platform> Authenticator<'_, P> {
             return Err(Error::CredentialExcluded);
         }
 
-        let discoverable = request.options.rk == Some(true);
         let mut sealed = Sealed {
             algorithm,
             discoverable,
@@ -110,7 +123,9 @@ impl<P: Platform> Authenticator<'_, P> {
         sealed.public = public;
         let credential_id = seal(&sealed, &rp_id_hash, self.store.wrapping_key(), rng).ok_or(Error::Other)?;
 
-        let mut auth_data = AuthData::new(&rp_id_hash, Flags::USER_PRESENCE, self.store.count())?;
+        let mut flags = Flags::USER_PRESENCE;
+        flags.set(Flags::USER_VERIFIED, user_verified);
+        let mut auth_data = AuthData::new(&rp_id_hash, flags, self.store.count())?;
         auth_data.attest(&self.platform.identity().aaguid, &credential_id, &cose_key)?;
         let outputs = MakeCredentialOutputs::from(&request.extensions);
         if !outputs.is_empty() {
@@ -132,6 +147,7 @@ impl<P: Platform> Authenticator<'_, P> {
         if discoverable {
             self.keep(&request, &rp_id_hash, &credential_id)?;
         }
+        self.spend_token();
         let (fmt, att_stmt) = match policy {
             AttestationPolicy::Packed => ("packed", Statement::packed(&signature, self.store.attestation())),
             AttestationPolicy::SelfSigned => ("packed", Statement::self_signed(&signature, algorithm)),

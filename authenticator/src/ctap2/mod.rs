@@ -1,6 +1,7 @@
 //! CTAP2's commands, a file each (CTAP 2.3 §6).
 
 mod auth_data;
+mod client_pin;
 mod get_assertion;
 mod get_info;
 mod make_credential;

@@ -3,6 +3,7 @@
 use ctap_types::ctap2::Error;
 
 use crate::authenticator::Authenticator;
+use crate::pin::PinState;
 use crate::platform::{Operation, Platform};
 
 /// A key without a display takes a reset only this long after power-up, in milliseconds.
@@ -14,6 +15,7 @@ impl<P: Platform> Authenticator<'_, P> {
             return Err(Error::NotAllowed);
         }
         self.confirm(Operation::Reset, None, None)?;
+        self.pin = PinState::default();
         self.store.reset(self.platform.rng())?;
         Ok(0)
     }

@@ -10,7 +10,7 @@
 //! | 8 | "BRASSKEY" |
 //! | 2 | layout version, little-endian, 1 |
 //! | 1 | phase |
-//! | 1 | zero |
+//! | 1 | 1 if a PIN is set, else 0 |
 //! | 4 | sequence number, little-endian |
 //! | 32 | SHA-256 of all the rest |
 //! | 1488 | the attestation |
@@ -48,6 +48,7 @@ pub(super) enum Phase {
 
 pub(super) struct Header {
     pub(super) phase: Phase,
+    pub(super) pin_is_set: bool,
     pub(super) sequence: u32,
     pub(super) attestation: Attestation,
 }
@@ -55,7 +56,7 @@ pub(super) struct Header {
 impl Header {
     /// The header of a flash that was blank.
     pub(super) fn first(attestation: Attestation) -> Self {
-        Self { phase: Phase::Wiping, sequence: 0, attestation }
+        Self { phase: Phase::Wiping, pin_is_set: false, sequence: 0, attestation }
     }
 
     fn to_bytes(&self) -> Zeroizing<[u8; LENGTH]> {
@@ -63,6 +64,7 @@ impl Header {
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..10].copy_from_slice(&LAYOUT.to_le_bytes());
         bytes[10] = self.phase as u8;
+        bytes[11] = self.pin_is_set.into();
         bytes[12..16].copy_from_slice(&self.sequence.to_le_bytes());
         self.attestation.store(&mut bytes[ATTESTATION..]);
         let digest = digest(&bytes);
@@ -86,7 +88,7 @@ impl Header {
             _ => return None,
         };
         let attestation = Attestation::load(&bytes[ATTESTATION..])?;
-        Some(Ok(Self { phase, sequence: word(12)?, attestation }))
+        Some(Ok(Self { phase, pin_is_set: bytes[11] != 0, sequence: word(12)?, attestation }))
     }
 }
 

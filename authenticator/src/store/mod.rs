@@ -13,6 +13,7 @@
 //! | the rest | one littlefs |
 //! | `/secret` | 32 random bytes; the wrapping key and every other secret of this life are derived from them |
 //! | `/counter` | the limit up to which the signature counter may be released, 4 bytes, little-endian |
+//! | `/pin` | the PIN's hash and how often it may still be tried, 18 bytes |
 //! | `/rk/00`… | one record for each discoverable credential |
 //! | `/census` | how many of these there are at least, 2 bytes, little-endian |
 //! | `/new`, `/rk/new` | a file that is being written; what boot finds under such a name, it removes |
@@ -27,6 +28,7 @@
 //!   from the limit.
 //! * A credential that was acknowledged is there or is missed. littlefs takes a directory whose newest part is
 //!   damaged for an older one, and would lose records without a word; the census is kept in another directory.
+//! * A PIN that was set is there or is missed: the header says that there is one.
 //! * A flash that holds anything but what this text describes is refused, never formatted. Only an all-blank one,
 //!   or one whose very first write was cut, begins a new life.
 //!
@@ -35,10 +37,9 @@
 //! A record takes one block at the most, so a region of n blocks holds n − 12 credentials ([`capacity`]); small
 //! records share blocks, but that is not counted on.
 
+mod error;
 pub(crate) mod header;
 mod region;
-
-use core::fmt;
 
 use ctap_types::ctap2::Error;
 use heapless::Vec;
@@ -57,6 +58,8 @@ use crate::credential::id::{Sealed, unseal};
 use crate::credential::index::{Index, Slot};
 use crate::credential::key::derive;
 use crate::credential::record::{MAX_RECORD, Record};
+use crate::pin::PinRecord;
+pub use error::{BootError, StoreError};
 use header::{Header, Phase};
 use region::Region;
 
@@ -69,6 +72,7 @@ const COUNTER_STEP: u32 = 64;
 const SECRET: &Path = path!("secret");
 const COUNTER: &Path = path!("counter");
 const CENSUS: &Path = path!("census");
+const PIN: &Path = path!("pin");
 const RECORDS: &Path = path!("rk");
 const NEW: &Path = path!("new");
 const NEW_RECORD: &Path = path!("rk/new");
@@ -96,90 +100,6 @@ impl<S: Storage> Flash<S> {
     pub fn erase(&mut self) -> Result<(), BootError> {
         self.region.wipe()?;
         Ok(header::erase(self.region.storage())?)
-    }
-}
-
-/// Why a key does not boot. Nothing was changed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum BootError {
-    /// The flash does not read, program or erase.
-    Flash,
-    /// The flash has too few blocks, or blocks too small for the header.
-    Geometry,
-    /// The flash holds something that is not a Brasskey store.
-    Foreign,
-    /// The store was written by a later version.
-    Layout(u16),
-    /// The store belongs to a key of another model: its attestation names another AAGUID.
-    Model,
-    /// A part of the store cannot be read.
-    Damaged(&'static str),
-}
-
-impl fmt::Display for BootError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flash => f.write_str("the flash cannot be read or written"),
-            Self::Geometry => f.write_str("the flash is too small for a key"),
-            Self::Foreign => f.write_str("this is not the flash of a Brasskey key"),
-            Self::Layout(version) => {
-                write!(f, "the store has layout {version}, which a later version of Brasskey wrote")
-            }
-            Self::Model => f.write_str("the store belongs to another model of key"),
-            Self::Damaged(what) => write!(f, "the store is damaged: its {what} cannot be read"),
-        }
-    }
-}
-
-impl core::error::Error for BootError {}
-
-impl From<littlefs2::io::Error> for BootError {
-    fn from(_: littlefs2::io::Error) -> Self {
-        Self::Flash
-    }
-}
-
-/// Why the store did not do what a command asked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// There is no room for another credential.
-    Full,
-    /// A record cannot be read.
-    Damaged,
-    /// The flash does not read, program or erase.
-    Flash,
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "the store is full",
-            Self::Damaged => "a record cannot be read",
-            Self::Flash => "the flash cannot be read or written",
-        })
-    }
-}
-
-impl core::error::Error for StoreError {}
-
-impl From<littlefs2::io::Error> for StoreError {
-    fn from(error: littlefs2::io::Error) -> Self {
-        match error {
-            littlefs2::io::Error::NO_SPACE => Self::Full,
-            littlefs2::io::Error::CORRUPTION | littlefs2::io::Error::NO_SUCH_ENTRY => Self::Damaged,
-            _ => Self::Flash,
-        }
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Full => Self::KeyStoreFull,
-            StoreError::Damaged | StoreError::Flash => Self::Other,
-        }
     }
 }
 
@@ -212,6 +132,7 @@ pub(crate) struct Store<'f, S: Storage> {
     header: Header,
     wrapping_key: Zeroizing<[u8; 32]>,
     index: Index,
+    pin: PinRecord,
     /// The last count that was released.
     count: u32,
     /// Counts up to this one may be released without a write.
@@ -252,6 +173,7 @@ impl<'f, S: Storage> Store<'f, S> {
             header,
             wrapping_key: Zeroizing::new([0; 32]),
             index: Index::default(),
+            pin: PinRecord::NONE,
             count: 0,
             limit: 0,
         };
@@ -266,6 +188,10 @@ impl<'f, S: Storage> Store<'f, S> {
         let limit = self.read_array(COUNTER).ok_or(BootError::Damaged("signature counter"))?;
         self.limit = u32::from_le_bytes(limit);
         self.count = self.limit;
+        self.pin = self.read_array(PIN).and_then(PinRecord::from_bytes).ok_or(BootError::Damaged("PIN"))?;
+        if self.header.pin_is_set && !self.pin.is_set() {
+            return Err(BootError::Damaged("PIN"));
+        }
         self.load_index()
     }
 
@@ -341,6 +267,37 @@ impl<'f, S: Storage> Store<'f, S> {
     /// The key's attestation.
     pub(crate) fn attestation(&self) -> &Attestation {
         &self.header.attestation
+    }
+
+    /// The PIN, or that there is none.
+    pub(crate) fn pin(&self) -> &PinRecord {
+        &self.pin
+    }
+
+    /// Sets or changes the PIN.
+    pub(crate) fn set_pin(&mut self, pin: PinRecord) -> Result<(), StoreError> {
+        self.put(PIN, NEW, &pin.to_bytes())?;
+        self.pin = pin;
+        if self.header.pin_is_set {
+            return Ok(());
+        }
+        let (allocation, region) = self.filesystem.take().ok_or(StoreError::Flash)?.into_inner();
+        self.header.pin_is_set = true;
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+        header::save(region.storage(), &self.header)?;
+        self.filesystem = Some(Filesystem::mount(allocation, region)?);
+        Ok(())
+    }
+
+    /// Writes how often the PIN may still be tried.
+    pub(crate) fn set_pin_retries(&mut self, retries: u8) -> Result<(), StoreError> {
+        if retries != self.pin.retries {
+            let mut pin = self.pin.clone();
+            pin.retries = retries;
+            self.put(PIN, NEW, &pin.to_bytes())?;
+            self.pin = pin;
+        }
+        Ok(())
     }
 
     /// How many discoverable credentials there are.
@@ -448,6 +405,7 @@ impl<'f, S: Storage> Store<'f, S> {
         // From here on, whatever failed, nothing of the old life may be used.
         self.wrapping_key = Zeroizing::new([0; 32]);
         self.index.clear();
+        self.pin = PinRecord::NONE;
         outcome.map_err(|_| StoreError::Flash)?;
         self.filesystem = Some(Filesystem::mount(allocation, region)?);
         self.load().map_err(|_| StoreError::Flash)
@@ -468,9 +426,11 @@ fn begin_life<S: Storage>(
         fs.write(SECRET, secret.as_slice())?;
         fs.write(COUNTER, &0u32.to_le_bytes())?;
         fs.write(CENSUS, &0u16.to_le_bytes())?;
+        fs.write(PIN, &PinRecord::NONE.to_bytes())?;
         fs.create_dir(RECORDS)
     })?;
     header.phase = Phase::Ready;
+    header.pin_is_set = false;
     // Both copies, so that neither of them alone says «wiping» any more.
     for _ in 0..2 {
         header.sequence = header.sequence.wrapping_add(1);

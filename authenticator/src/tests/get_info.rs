@@ -12,9 +12,17 @@ fn says_what_works_and_nothing_else() {
     let info = send(&mut key, &[0x04]).unwrap();
     let list = |key| member(&info, key).unwrap().into_array().unwrap();
     assert_eq!(list(1), [text("U2F_V2"), text("FIDO_2_0")]);
-    assert_eq!(list(2), [text("credProtect")]);
+    assert_eq!(list(2), [text("credProtect"), text("hmac-secret")]);
     assert_eq!(member(&info, 3), Some(bytes(&platform.identity.aaguid)));
-    assert_eq!(member(&info, 4), Some(map([("rk", Value::Bool(true)), ("up", Value::Bool(true))])));
+    let options = [
+        ("rk", true),
+        ("up", true),
+        ("clientPin", false),
+        ("pinUvAuthToken", true),
+        ("makeCredUvNotRqd", true),
+    ];
+    assert_eq!(member(&info, 4), Some(map(options.map(|(name, on)| (name, Value::Bool(on))))));
+    assert_eq!(list(6), [Value::from(2), Value::from(1)]);
     assert_eq!(member(&info, 5), Some(Value::from(7609)));
     assert_eq!(list(9), [text("usb")]);
     assert_eq!(list(0x0a), [algorithm(ES256), algorithm(EDDSA)]);

@@ -125,6 +125,8 @@ fn wrong_requests_get_the_right_status_and_no_touch() {
         assert_eq!(make(&mut key, &request).unwrap_err(), status, "{what}");
     }
     let request = good.clone().with(8, bytes(&[1; 16])).with(9, Value::from(1));
+    assert_eq!(make(&mut key, &request).unwrap_err(), 0x33, "a param without a token");
+    let request = request.with(9, Value::from(3));
     assert_eq!(make(&mut key, &request).unwrap_err(), 0x02, "a protocol that the key does not have");
     assert_eq!(platform.finger.asked(), [], "no touch for any of them");
     make(&mut key, &good.with(7, option("up", true))).unwrap();

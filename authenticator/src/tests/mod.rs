@@ -1,6 +1,7 @@
 //! Tests of whole commands on the test body: the virtual clock, the scripted finger, the flash that loses power.
 
 mod client;
+mod client_pin;
 mod get_assertion;
 mod get_info;
 mod make_credential;

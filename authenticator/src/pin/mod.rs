@@ -1,0 +1,20 @@
+//! The PIN: protocols, retries and tokens (CTAP 2.3 §6.5).
+
+mod protocol;
+mod retries;
+mod token;
+
+pub(crate) use protocol::{KeyAgreement, Protocol, PublicCoseKey, SharedSecret, parse_public};
+pub(crate) use retries::{MAX_PIN_RETRIES, MIN_PIN_LENGTH, PinRecord};
+pub(crate) use token::{Permissions, Token};
+
+/// What is in RAM of PIN and tokens: gone with the power.
+#[derive(Default)]
+pub(crate) struct PinState {
+    /// Made when it is first asked for; new after each wrong PIN.
+    pub(crate) key_agreement: Option<KeyAgreement>,
+    /// Wrong PINs in a row since power-up.
+    pub(crate) mismatches: u8,
+    /// At most one token is in use (§6.5.2.1): a new one ends the one before, of whichever protocol.
+    pub(crate) token: Option<Token>,
+}
