@@ -41,7 +41,6 @@ mod error;
 pub(crate) mod header;
 mod region;
 
-use ctap_types::ctap2::Error;
 use heapless::Vec;
 use littlefs2::driver::Storage;
 use littlefs2::fs::{Allocation, FileType, Filesystem};
