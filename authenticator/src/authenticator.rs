@@ -5,13 +5,31 @@ use ctap_types::ctap2::{Error, Operation as Command};
 use crate::credential::id::unseal;
 use crate::credential::record::Record;
 use crate::credential::{CREDENTIAL_ID_LENGTH, CredProtect, Credential, Sealed};
-use crate::ctap2::Enumeration;
-use crate::pin::{Permissions, PinState, Protocol};
+use crate::ctap2::{NextAssertion, NextCredential, NextRp};
+use crate::pin::{Permissions, PinState, Protocol, Token};
 use crate::platform::{Clock, Operation, Platform, Presence, Prompt, UserPresence};
 use crate::store::{BootError, Flash, Store, StoreError};
 
 /// How long a command waits for the user, in milliseconds.
 const USER_TIMEOUT_MS: u32 = 30_000;
+
+/// A "get next" command must follow the one before within this time, in milliseconds (CTAP 2.3 §6.3, §6.8.3).
+const NEXT_TIMEOUT_MS: u64 = 30_000;
+
+/// A command that was begun and may be gone on with, by the next command only.
+pub(crate) struct Enumeration {
+    channel: u32,
+    /// When it ends, in milliseconds since power-up.
+    deadline_ms: u64,
+    next: Next,
+}
+
+/// What comes next in an enumeration.
+pub(crate) enum Next {
+    Assertion(NextAssertion),
+    RelyingParty(NextRp),
+    Credential(NextCredential),
+}
 
 /// A FIDO authenticator: CTAP1 and CTAP2 over a flash and a [`Platform`].
 ///
@@ -20,7 +38,7 @@ pub struct Authenticator<'f, P: Platform> {
     pub(crate) store: Store<'f, P::Storage>,
     pub(crate) platform: P,
     pub(crate) pin: PinState,
-    /// What getNextAssertion goes on with.
+    /// What the next command may go on with.
     pub(crate) enumeration: Option<Enumeration>,
 }
 
@@ -78,11 +96,19 @@ impl<'f, P: Platform> Authenticator<'f, P> {
     fn command(&mut self, channel: u32, request: &[u8], response: &mut [u8]) -> Result<usize, Error> {
         let (&command, parameters) = request.split_first().ok_or(Error::InvalidLength)?;
         // Any other command ends an enumeration.
-        let enumeration = self.enumeration.take();
+        let now_ms = self.now_ms();
+        let enumeration = self
+            .enumeration
+            .take()
+            .filter(|state| state.channel == channel && now_ms < state.deadline_ms)
+            .map(|state| state.next);
         match Command::try_from(command) {
             Ok(Command::MakeCredential) => self.make_credential(parameters, response),
             Ok(Command::GetAssertion) => self.get_assertion(channel, parameters, response),
-            Ok(Command::GetNextAssertion) => self.get_next_assertion(channel, enumeration, response),
+            Ok(Command::GetNextAssertion) => self.get_next_assertion(enumeration, response),
+            Ok(Command::CredentialManagement | Command::PreviewCredentialManagement) => {
+                self.credential_management(channel, parameters, enumeration, response)
+            }
             Ok(Command::GetInfo) => self.get_info(response),
             Ok(Command::ClientPin) => self.client_pin(parameters, response),
             Ok(Command::Reset) => self.reset(),
@@ -165,12 +191,32 @@ impl<'f, P: Platform> Authenticator<'f, P> {
         rp_id_hash: &[u8; 32],
     ) -> Result<bool, Error> {
         let Some(param) = param else { return Ok(false) };
+        self.authorize(Some(param), protocol, &[client_data_hash], permission)?.bind(rp_id_hash)?;
+        Ok(true)
+    }
+
+    /// Checks a `pinUvAuthParam` over `message`, and gives the token that made it.
+    ///
+    /// Errors: `PUAT_REQUIRED` without one, and as in [`Self::verify_user`].
+    pub(crate) fn authorize(
+        &mut self,
+        param: Option<&[u8]>,
+        protocol: Option<u64>,
+        message: &[&[u8]],
+        permission: Permissions,
+    ) -> Result<&mut Token, Error> {
+        let param = param.ok_or(Error::PinRequired)?;
         let protocol = Protocol::parse(protocol.ok_or(Error::MissingParameter)?)?;
+        let token = self.token().ok_or(Error::PinAuthInvalid)?;
+        token.authorize(protocol, param, message, permission)?;
+        Ok(token)
+    }
+
+    /// The token in use, if its time has not come.
+    pub(crate) fn token(&mut self) -> Option<&mut Token> {
         let now_ms = self.now_ms();
         self.pin.token.take_if(|token| token.expired(now_ms));
-        let token = self.pin.token.as_mut().ok_or(Error::PinAuthInvalid)?;
-        token.authorize(protocol, param, &[client_data_hash], permission, rp_id_hash)?;
-        Ok(true)
+        self.pin.token.as_mut()
     }
 
     /// Ends what a token is good for, once it has made a credential or an assertion with a touch.
@@ -194,6 +240,12 @@ impl<'f, P: Platform> Authenticator<'f, P> {
     fn selection(&mut self) -> Result<usize, Error> {
         self.confirm(Operation::Select, None, None)?;
         Ok(0)
+    }
+
+    /// Remembers what a "get next" command from this channel goes on with, if anything is left.
+    pub(crate) fn go_on(&mut self, channel: u32, next: Option<Next>) {
+        let deadline_ms = self.now_ms() + NEXT_TIMEOUT_MS;
+        self.enumeration = next.map(|next| Enumeration { channel, deadline_ms, next });
     }
 
     /// Milliseconds since power-up.

@@ -59,6 +59,13 @@ impl Index {
         self.entries.iter().map(|entry| entry.slot)
     }
 
+    /// The slots before a position, oldest first, whose record may belong to this relying party.
+    pub(crate) fn slots_before(&self, position: usize, rp_id_hash: &[u8; 32]) -> impl Iterator<Item = Slot> {
+        let prefix = prefix(rp_id_hash);
+        let entries = self.entries.iter().take(position);
+        entries.filter(move |entry| entry.rp_prefix == prefix).map(|entry| entry.slot)
+    }
+
     /// The slots whose record may belong to this relying party, newest first, each with its order. Only the
     /// record tells for sure: four bytes of a hash can agree by chance.
     pub(crate) fn candidates(&self, rp_id_hash: &[u8; 32]) -> impl Iterator<Item = (Slot, u32)> {

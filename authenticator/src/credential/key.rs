@@ -3,6 +3,7 @@
 //! ES256 (ECDSA over P-256, COSE −7) and EdDSA (Ed25519, COSE −8). An ES256 signature is made from the scalar
 //! alone: no public key is computed. Ed25519 signs over its public key, so that one is kept beside the seed.
 
+use super::CoseKey;
 use ctap_types::ctap2::Error;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign_byupdate};
 use heapless::Vec;
@@ -16,14 +17,8 @@ use zeroize::{Zeroize, Zeroizing};
 /// The longest signature: DER of two 32-byte integers.
 const MAX_SIGNATURE: usize = 72;
 
-/// The longest COSE key: ES256 with both coordinates.
-const MAX_COSE_KEY: usize = 77;
-
 /// A signature as CTAP2 carries it: DER for ES256 (X9.62), 64 raw bytes for EdDSA.
 pub(crate) type Signature = Vec<u8, MAX_SIGNATURE>;
-
-/// A COSE_Key in canonical CBOR (RFC 9052 §7).
-pub(crate) type CoseKey = Vec<u8, MAX_COSE_KEY>;
 
 /// What a credential signs with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -141,29 +136,15 @@ pub(crate) fn sign(
     }
 }
 
-/// The COSE key for authenticator data, and what a sealed ID keeps of it.
+/// The public key of a seed, and what a sealed ID keeps of it.
 pub(crate) fn public_key(algorithm: Algorithm, seed: &[u8; 32]) -> Result<(CoseKey, [u8; 32]), Error> {
-    let mut cose = CoseKey::new();
-    let mut push = |bytes: &[u8]| cose.extend_from_slice(bytes).map_err(|_| Error::Other);
-    let kept = match algorithm {
-        Algorithm::Es256 => {
-            let (x, y) = p256_public(&p256_scalar(seed)?);
-            // {1 (kty): 2 (EC2), 3 (alg): -7, -1 (crv): 1 (P-256), -2 (x): …, -3 (y): …}
-            push(&[0xa5, 0x01, 0x02, 0x03, 0x26, 0x20, 0x01, 0x21, 0x58, 0x20])?;
-            push(&x)?;
-            push(&[0x22, 0x58, 0x20])?;
-            push(&y)?;
-            [0; 32]
-        }
+    Ok(match algorithm {
+        Algorithm::Es256 => (CoseKey::es256(p256_public(&p256_scalar(seed)?)), [0; 32]),
         Algorithm::EdDsa => {
             let x = ed25519_public(seed);
-            // {1 (kty): 1 (OKP), 3 (alg): -8, -1 (crv): 6 (Ed25519), -2 (x): …}
-            push(&[0xa4, 0x01, 0x01, 0x03, 0x27, 0x20, 0x06, 0x21, 0x58, 0x20])?;
-            push(&x)?;
-            x
+            (CoseKey::eddsa(x), x)
         }
-    };
-    Ok((cose, kept))
+    })
 }
 
 #[cfg(test)]
@@ -177,9 +158,11 @@ mod tests {
     fn es256_verifies() {
         let (cose, kept) = public_key(Algorithm::Es256, &[7; 32]).unwrap();
         assert_eq!(kept, [0; 32]);
+        let (x, y) = p256_public(&p256_scalar(&[7; 32]).unwrap());
+        assert_eq!(cose, CoseKey::es256((x, y)));
         let mut sec1 = [4; 65];
-        sec1[1..33].copy_from_slice(&cose[10..42]);
-        sec1[33..].copy_from_slice(&cose[45..77]);
+        sec1[1..33].copy_from_slice(&x);
+        sec1[33..].copy_from_slice(&y);
         let verifier = p256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1).unwrap();
         let mut rng = testing::rng(1);
         let signature =
@@ -192,7 +175,7 @@ mod tests {
     #[test]
     fn eddsa_verifies() {
         let (cose, kept) = public_key(Algorithm::EdDsa, &[7; 32]).unwrap();
-        assert_eq!(cose[10..], kept);
+        assert_eq!(cose, CoseKey::eddsa(kept));
         let verifier = ed25519_dalek::VerifyingKey::from_bytes(&kept).unwrap();
         let mut rng = testing::rng(1);
         let signature =

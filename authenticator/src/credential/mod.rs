@@ -1,10 +1,12 @@
 //! Credentials: their keys, their sealed IDs, the records of the discoverable ones, and the index of those.
 
+pub(crate) mod cose;
 pub(crate) mod id;
 pub(crate) mod index;
 pub(crate) mod key;
 pub(crate) mod record;
 
+pub(crate) use cose::CoseKey;
 pub(crate) use id::{CREDENTIAL_ID_LENGTH, CredentialId, Sealed};
 pub(crate) use key::{Algorithm, Signature};
 

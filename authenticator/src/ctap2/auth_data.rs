@@ -5,7 +5,7 @@ use heapless::Vec;
 use serde::Serialize;
 use serde_bytes::Bytes;
 
-use crate::credential::CredentialId;
+use crate::credential::{CoseKey, CredentialId};
 use crate::wire;
 
 /// The longest: 37 bytes, attested credential data (16 + 2 + 113 + 77), and extensions.
@@ -43,22 +43,26 @@ impl AuthData {
         &mut self,
         aaguid: &[u8; 16],
         credential_id: &CredentialId,
-        cose_key: &[u8],
+        cose_key: &CoseKey,
     ) -> Result<(), Error> {
         self.set(Flags::ATTESTED_CREDENTIAL_DATA);
         self.push(aaguid)?;
         self.push(&(credential_id.len() as u16).to_be_bytes())?;
         self.push(credential_id)?;
-        self.push(cose_key)
+        self.encode(cose_key)
     }
 
     /// Appends extension outputs and sets ED.
     pub(super) fn extend(&mut self, outputs: &impl Serialize) -> Result<(), Error> {
         self.set(Flags::EXTENSION_DATA);
+        self.encode(outputs)
+    }
+
+    fn encode(&mut self, value: &impl Serialize) -> Result<(), Error> {
         let start = self.bytes.len();
         self.bytes.resize_default(MAX_LENGTH).map_err(|_| Error::RequestTooLarge)?;
         let room = self.bytes.get_mut(start..).unwrap_or_default();
-        let written = wire::encode(outputs, room)?;
+        let written = wire::encode(value, room)?;
         self.bytes.truncate(start + written);
         Ok(())
     }

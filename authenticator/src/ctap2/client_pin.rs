@@ -7,6 +7,7 @@ use serde_indexed::SerializeIndexed;
 use sha2::{Digest, Sha256};
 
 use crate::authenticator::Authenticator;
+use crate::credential::CoseKey;
 use crate::pin::{
     KeyAgreement, MAX_PIN_RETRIES, Permissions, PinRecord, Protocol, SharedSecret, Token, parse_public,
 };
@@ -65,7 +66,7 @@ impl<'a> Request<'a> {
 #[serde_indexed(offset = 1)]
 struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    key_agreement: Option<crate::pin::PublicCoseKey>,
+    key_agreement: Option<CoseKey>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pin_uv_auth_token: Option<&'a Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,6 @@
 //! authenticatorGetAssertion and authenticatorGetNextAssertion (CTAP 2.3 §6.2, §6.3).
 
 use ctap_types::ctap2::{AuthenticatorDataFlags as Flags, Error};
-use serde::Serialize;
 use serde_bytes::Bytes;
 use serde_indexed::SerializeIndexed;
 use sha2::{Digest, Sha256};
@@ -9,7 +8,8 @@ use sha2::{Digest, Sha256};
 use super::auth_data::AuthData;
 use super::client_data_hash;
 use super::get_info::max_credential_count_in_list;
-use crate::authenticator::Authenticator;
+use super::output::{Descriptor, UserOutput};
+use crate::authenticator::{Authenticator, Next};
 use crate::credential::key::sign;
 use crate::credential::record::Record;
 use crate::credential::{Credential, Sealed};
@@ -17,9 +17,6 @@ use crate::extension::{GetAssertionOutputs, HmacSecret, HmacSecretInput};
 use crate::pin::Permissions;
 use crate::platform::{Operation, Platform};
 use crate::wire::{Descriptors, Map, Options, Value};
-
-/// getNextAssertion must follow the last assertion within this time, in milliseconds (§6.3).
-const NEXT_TIMEOUT_MS: u64 = 30_000;
 
 struct Request<'a> {
     rp_id: &'a str,
@@ -59,26 +56,9 @@ struct Response<'a> {
     auth_data: &'a Bytes,
     signature: &'a Bytes,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<User<'a>>,
+    user: Option<UserOutput<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     number_of_credentials: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct Descriptor<'a> {
-    id: &'a Bytes,
-    r#type: &'static str,
-}
-
-/// Members in canonical order.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct User<'a> {
-    id: &'a Bytes,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    display_name: Option<&'a str>,
 }
 
 /// What every assertion of one getAssertion shares.
@@ -91,15 +71,13 @@ struct Ceremony {
 }
 
 /// What getNextAssertion goes on with.
-pub(crate) struct Enumeration {
+pub(crate) struct NextAssertion {
     channel: u32,
     ceremony: Ceremony,
     /// The order of the credential that signed last: the next one is older.
     before: u32,
     /// How many are left.
     left: usize,
-    /// When it ends, in milliseconds since power-up.
-    deadline_ms: u64,
 }
 
 impl<P: Platform> Authenticator<'_, P> {
@@ -158,36 +136,29 @@ impl<P: Platform> Authenticator<'_, P> {
             self.spend_token();
         }
         if number.is_some() {
-            self.go_on(channel, ceremony, &credential, matches - 1);
+            self.assert_next(channel, ceremony, &credential, matches - 1);
         }
         Ok(length)
     }
 
     pub(crate) fn get_next_assertion(
         &mut self,
-        channel: u32,
-        enumeration: Option<Enumeration>,
+        next: Option<Next>,
         response: &mut [u8],
     ) -> Result<usize, Error> {
-        let Enumeration { ceremony, before, left, .. } = enumeration
-            .filter(|state| state.channel == channel && self.now_ms() < state.deadline_ms)
-            .ok_or(Error::NotAllowed)?;
+        let Some(Next::Assertion(NextAssertion { channel, ceremony, before, left })) = next else {
+            return Err(Error::NotAllowed);
+        };
         let credential = self.discover(&ceremony, Some(before))?.ok_or(Error::NotAllowed)?;
         let length = self.assert(&ceremony, &credential, None, true, response)?;
-        self.go_on(channel, ceremony, &credential, left - 1);
+        self.assert_next(channel, ceremony, &credential, left - 1);
         Ok(length)
     }
 
-    /// Remembers where an enumeration stands, if anything is left of it.
-    fn go_on(&mut self, channel: u32, ceremony: Ceremony, last: &Credential, left: usize) {
-        let before = last.stored.as_ref().map(|stored| stored.order);
-        self.enumeration = before.filter(|_| left > 0).map(|before| Enumeration {
-            channel,
-            ceremony,
-            before,
-            left,
-            deadline_ms: self.now_ms() + NEXT_TIMEOUT_MS,
-        });
+    fn assert_next(&mut self, channel: u32, ceremony: Ceremony, last: &Credential, left: usize) {
+        let before = last.stored.as_ref().map(|stored| stored.order).filter(|_| left > 0);
+        let next = before.map(|before| Next::Assertion(NextAssertion { channel, ceremony, before, left }));
+        self.go_on(channel, next);
     }
 
     /// The first credential of an allowList that may be used.
@@ -244,14 +215,10 @@ impl<P: Platform> Authenticator<'_, P> {
         let signature = sign(algorithm, seed, public, &message, self.platform.rng())?;
         let named = several && ceremony.user_verified;
         let answer = Response {
-            credential: Descriptor { id: Bytes::new(&credential.id), r#type: "public-key" },
+            credential: Descriptor::new(&credential.id),
             auth_data: auth_data.as_bytes(),
             signature: Bytes::new(&signature),
-            user: record.map(|record| User {
-                id: record.user_id,
-                name: record.user_name.filter(|_| named),
-                display_name: record.user_display_name.filter(|_| named),
-            }),
+            user: record.map(|record| UserOutput::new(&record, named)),
             number_of_credentials,
         };
         crate::wire::encode(&answer, response)

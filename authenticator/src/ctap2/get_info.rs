@@ -94,6 +94,7 @@ struct Info<'a> {
 struct Options {
     rk: bool,
     up: bool,
+    cred_mgmt: bool,
     client_pin: bool,
     pin_uv_auth_token: bool,
     make_cred_uv_not_rqd: bool,
@@ -108,7 +109,7 @@ struct Parameters {
 
 impl<P: Platform> Authenticator<'_, P> {
     /// How many more discoverable credentials fit.
-    fn remaining(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         let limit = usize::from(self.platform.identity().max_discoverable).min(capacity::<P::Storage>());
         limit.saturating_sub(self.store.len())
     }
@@ -122,6 +123,7 @@ impl<P: Platform> Authenticator<'_, P> {
             options: Options {
                 rk: true,
                 up: true,
+                cred_mgmt: true,
                 client_pin: self.store.pin().is_set(),
                 pin_uv_auth_token: true,
                 make_cred_uv_not_rqd: true,

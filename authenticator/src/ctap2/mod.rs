@@ -2,12 +2,15 @@
 
 mod auth_data;
 mod client_pin;
+mod credential_management;
 mod get_assertion;
 mod get_info;
 mod make_credential;
+mod output;
 mod reset;
 
-pub(crate) use get_assertion::Enumeration;
+pub(crate) use credential_management::{NextCredential, NextRp};
+pub(crate) use get_assertion::NextAssertion;
 
 use ctap_types::ctap2::Error;
 

@@ -4,7 +4,7 @@ mod protocol;
 mod retries;
 mod token;
 
-pub(crate) use protocol::{KeyAgreement, Protocol, PublicCoseKey, SharedSecret, parse_public};
+pub(crate) use protocol::{KeyAgreement, Protocol, SharedSecret, parse_public};
 pub(crate) use retries::{MAX_PIN_RETRIES, MIN_PIN_LENGTH, PinRecord};
 pub(crate) use token::{Permissions, Token};
 

@@ -7,13 +7,11 @@ use heapless::Vec;
 use p256::PublicKey;
 use p256::ecdh::diffie_hellman;
 use rand_core::CryptoRng;
-use serde::Serialize;
-use serde::ser::SerializeMap;
-use serde_bytes::Bytes;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::credential::CoseKey;
 use crate::credential::key::{derive, p256_public, p256_scalar};
 use crate::wire::Map;
 
@@ -67,9 +65,8 @@ impl KeyAgreement {
     }
 
     /// The public key for the platform.
-    pub(crate) fn public(&self) -> Result<PublicCoseKey, Error> {
-        let (x, y) = p256_public(&p256_scalar(&self.seed)?);
-        Ok(PublicCoseKey { x, y })
+    pub(crate) fn public(&self) -> Result<CoseKey, Error> {
+        Ok(CoseKey::ecdh(p256_public(&p256_scalar(&self.seed)?)))
     }
 
     /// The shared secret with a platform's public key.
@@ -77,24 +74,6 @@ impl KeyAgreement {
         let point = diffie_hellman(p256_scalar(&self.seed)?, platform.as_affine());
         let z: Zeroizing<[u8; 32]> = Zeroizing::new((*point.raw_secret_bytes()).into());
         Ok(SharedSecret::derive(protocol, &z))
-    }
-}
-
-/// A COSE_Key with algorithm −25, ECDH-ES + HKDF-256 (§6.5.6, getPublicKey).
-pub(crate) struct PublicCoseKey {
-    x: [u8; 32],
-    y: [u8; 32],
-}
-
-impl Serialize for PublicCoseKey {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(5))?;
-        map.serialize_entry(&1, &2)?;
-        map.serialize_entry(&3, &-25)?;
-        map.serialize_entry(&-1, &1)?;
-        map.serialize_entry(&-2, Bytes::new(&self.x))?;
-        map.serialize_entry(&-3, Bytes::new(&self.y))?;
-        map.end()
     }
 }
 

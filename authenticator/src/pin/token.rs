@@ -19,6 +19,7 @@ pub(crate) struct Permissions(u8);
 impl Permissions {
     pub(crate) const MAKE_CREDENTIAL: Self = Self(0x01);
     pub(crate) const GET_ASSERTION: Self = Self(0x02);
+    pub(crate) const CREDENTIAL_MANAGEMENT: Self = Self(0x04);
     /// What 0x05 gives, which knows no permissions.
     pub(crate) const LEGACY: Self = Self(0x03);
     /// mc, ga, cm, be, lbw, acfg, pcmr.
@@ -26,7 +27,7 @@ impl Permissions {
     const LARGE_BLOB_WRITE: u8 = 0x10;
 
     /// What the key can grant.
-    const SUPPORTED: u8 = Self::LEGACY.0;
+    const SUPPORTED: u8 = Self::LEGACY.0 | Self::CREDENTIAL_MANAGEMENT.0;
 
     /// Errors: `INVALID_PARAMETER` for none at all; `UNAUTHORIZED_PERMISSION` for one that the key does not have.
     pub(crate) fn parse(bits: u64) -> Result<Self, Error> {
@@ -86,7 +87,7 @@ impl Token {
         age > MAX_USE_MS || !self.used && age > FIRST_USE_MS
     }
 
-    /// Checks a pinUvAuthParam over `message`, and binds the token to the site if it is bound to none.
+    /// Checks that this token made a pinUvAuthParam over `message`, and may for this purpose.
     ///
     /// Errors: `PIN_AUTH_INVALID`.
     pub(crate) fn authorize(
@@ -95,19 +96,36 @@ impl Token {
         param: &[u8],
         message: &[&[u8]],
         permission: Permissions,
-        rp_id_hash: &[u8; 32],
     ) -> Result<(), Error> {
         let good = self.protocol == protocol
             && protocol.verify(&self.bytes, message, param)
             && self.user_verified
-            && self.permissions.contain(permission)
-            && self.rp_id_hash.is_none_or(|bound| bound == *rp_id_hash);
+            && self.permissions.contain(permission);
         if !good {
             return Err(Error::PinAuthInvalid);
         }
         self.used = true;
+        Ok(())
+    }
+
+    /// Binds the token to a site, unless it is bound.
+    ///
+    /// Errors: `PIN_AUTH_INVALID` if it is bound to another.
+    pub(crate) fn bind(&mut self, rp_id_hash: &[u8; 32]) -> Result<(), Error> {
+        self.check_site(rp_id_hash)?;
         self.rp_id_hash = Some(*rp_id_hash);
         Ok(())
+    }
+
+    /// Errors: `PIN_AUTH_INVALID` if the token is bound to another site.
+    pub(crate) fn check_site(&self, rp_id_hash: &[u8; 32]) -> Result<(), Error> {
+        let good = self.rp_id_hash.is_none_or(|bound| bound == *rp_id_hash);
+        if good { Ok(()) } else { Err(Error::PinAuthInvalid) }
+    }
+
+    /// Errors: `PIN_AUTH_INVALID` if the token is bound to any site.
+    pub(crate) fn check_any_site(&self) -> Result<(), Error> {
+        if self.rp_id_hash.is_none() { Ok(()) } else { Err(Error::PinAuthInvalid) }
     }
 
     /// After makeCredential, and after getAssertion with a touch, a token is good for nothing but large blobs.

@@ -107,8 +107,12 @@ pub(crate) fn capacity<S: Storage>() -> usize {
     S::BLOCK_COUNT.saturating_sub(OVERHEAD_BLOCKS).min(MAX_DISCOVERABLE)
 }
 
+/// Where a relying party stands among all.
+#[derive(Clone, Copy)]
+pub(crate) struct RpPosition(usize);
+
 /// The bytes of one record, as read.
-type RecordBytes = Vec<u8, MAX_RECORD>;
+pub(crate) type RecordBytes = Vec<u8, MAX_RECORD>;
 
 /// A record that was found.
 pub(crate) struct Stored {
@@ -381,16 +385,64 @@ impl<'f, S: Storage> Store<'f, S> {
             None => self.index.free_slot().ok_or(StoreError::Full)?,
         };
         record.order = self.index.next_order();
-        let mut buffer = [0; MAX_RECORD];
-        let bytes = cbor_smol::cbor_serialize(&record, &mut buffer).map_err(|_| StoreError::Damaged)?;
         let hash = hash_of(&record)?;
-        self.put(&slot_path(slot), NEW_RECORD, bytes)?;
+        self.write_record(&record, slot)?;
         // Cannot fail: the slot was free, or is one that moves.
         let _ = self.index.insert(&hash, slot, record.order);
         if replaces.is_none() {
-            self.put(CENSUS, NEW, &(self.index.len() as u16).to_le_bytes())?;
+            self.write_census(self.index.len())?;
         }
         Ok(())
+    }
+
+    /// Writes another record for a credential that stays the same: its account's names.
+    pub(crate) fn update(&mut self, record: &Record<'_>, slot: Slot) -> Result<(), StoreError> {
+        self.write_record(record, slot)
+    }
+
+    fn write_record(&self, record: &Record<'_>, slot: Slot) -> Result<(), StoreError> {
+        let mut buffer = [0; MAX_RECORD];
+        let bytes = cbor_smol::cbor_serialize(record, &mut buffer).map_err(|_| StoreError::Damaged)?;
+        self.put(&slot_path(slot), NEW_RECORD, bytes)
+    }
+
+    fn write_census(&self, credentials: usize) -> Result<(), StoreError> {
+        self.put(CENSUS, NEW, &(credentials as u16).to_le_bytes())
+    }
+
+    /// Removes a discoverable credential.
+    pub(crate) fn remove(&mut self, slot: Slot) -> Result<(), StoreError> {
+        // The census first: it may be too low after a cut, never too high.
+        self.write_census(self.index.len().saturating_sub(1))?;
+        self.fs()?.remove(&slot_path(slot))?;
+        self.index.remove(slot);
+        Ok(())
+    }
+
+    /// The newest credential of the relying party that comes after `after`: they are in the order of their
+    /// oldest credential.
+    pub(crate) fn next_rp(
+        &self,
+        after: Option<RpPosition>,
+    ) -> Result<Option<(RpPosition, RecordBytes)>, StoreError> {
+        let start = after.map_or(0, |RpPosition(position)| position + 1);
+        for (position, slot) in self.index.slots().enumerate().skip(start) {
+            let bytes = self.read_record(slot)?;
+            let hash = hash_of(&decode(&bytes)?)?;
+            if self.is_first_of_rp(position, &hash)? {
+                return Ok(Some((RpPosition(position), bytes)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_first_of_rp(&self, position: usize, rp_id_hash: &[u8; 32]) -> Result<bool, StoreError> {
+        for slot in self.index.slots_before(position, rp_id_hash) {
+            if hash_of(&decode(&self.read_record(slot)?)?)? == *rp_id_hash {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Ends this life: erases every credential and every secret but the attestation, and begins a new one.
@@ -438,7 +490,7 @@ fn begin_life<S: Storage>(
     Ok(())
 }
 
-fn decode(bytes: &[u8]) -> Result<Record<'_>, StoreError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Record<'_>, StoreError> {
     cbor_smol::cbor_deserialize(bytes).map_err(|_| StoreError::Damaged)
 }
 

@@ -15,7 +15,7 @@ use crate::testing::{Cut, Platform, RamFlash};
 use crate::{Authenticator, Flash};
 
 const SITE: &str = "example.com";
-const PIN: &str = "1234";
+pub(super) const PIN: &str = "1234";
 const INVALID: u8 = 0x31;
 const BLOCKED: u8 = 0x32;
 const AUTH_INVALID: u8 = 0x33;
@@ -39,8 +39,8 @@ fn padded(pin: &str) -> Vec<u8> {
 }
 
 /// A platform's end of the key agreement.
-struct Agreed {
-    protocol: u8,
+pub(super) struct Agreed {
+    pub(super) protocol: u8,
     public: Value,
     hmac_key: Vec<u8>,
     aes_key: [u8; 32],
@@ -109,7 +109,7 @@ fn pin(key: &mut Authenticator<'_, Platform>, protocol: u8, subcommand: u8, more
     send(key, &message)
 }
 
-fn set_pin(key: &mut Authenticator<'_, Platform>, protocol: u8, new: &str) -> Result<(), u8> {
+pub(super) fn set_pin(key: &mut Authenticator<'_, Platform>, protocol: u8, new: &str) -> Result<(), u8> {
     let agreed = Agreed::with(key, protocol);
     let new = agreed.encrypt(&padded(new));
     let signature = agreed.authenticate(&new);
@@ -129,14 +129,14 @@ fn retries(key: &mut Authenticator<'_, Platform>) -> i128 {
     member(&answer, 3).unwrap().into_integer().unwrap().into()
 }
 
-struct PinToken {
-    agreed: Agreed,
+pub(super) struct PinToken {
+    pub(super) agreed: Agreed,
     token: Vec<u8>,
 }
 
 impl PinToken {
     /// By 0x05, or by 0x09 with permissions and a site.
-    fn get(
+    pub(super) fn get(
         key: &mut Authenticator<'_, Platform>,
         protocol: u8,
         tried: &str,
@@ -158,11 +158,15 @@ impl PinToken {
         Ok(Self { agreed, token })
     }
 
-    fn param(&self) -> Value {
-        bytes(&self.agreed.sign(&self.token, &HASH))
+    pub(super) fn sign(&self, message: &[u8]) -> Value {
+        bytes(&self.agreed.sign(&self.token, message))
     }
 
-    fn make(&self, request: Make) -> Make {
+    fn param(&self) -> Value {
+        self.sign(&HASH)
+    }
+
+    pub(super) fn make(&self, request: Make) -> Make {
         request.with(8, self.param()).with(9, Value::from(self.agreed.protocol))
     }
 
@@ -201,7 +205,7 @@ fn a_pin_is_set_changed_and_verifies_the_user() {
         let plain = make(&mut key, &Make::new(SITE, b"2")).expect("makeCredUvNotRqd");
         assert_eq!(plain.auth_data.flags, 0x41);
         let info = send(&mut key, &[0x04]).unwrap();
-        assert_eq!(member(&info, 4).unwrap().as_map().unwrap()[2], (text("clientPin"), Value::Bool(true)));
+        assert_eq!(member(&info, 4).unwrap().as_map().unwrap()[3], (text("clientPin"), Value::Bool(true)));
     }
 }
 
@@ -481,7 +485,7 @@ fn a_lost_pin_is_no_fresh_start() {
             Ok(mut key) => {
                 let info = send(&mut key, &[0x04]).unwrap();
                 let options = member(&info, 4).unwrap();
-                assert_eq!(options.as_map().unwrap()[2].1, Value::Bool(true), "byte {at}");
+                assert_eq!(options.as_map().unwrap()[3].1, Value::Bool(true), "byte {at}");
             }
             Err(_) => refused += 1,
         }

@@ -17,6 +17,7 @@ fn says_what_works_and_nothing_else() {
     let options = [
         ("rk", true),
         ("up", true),
+        ("credMgmt", true),
         ("clientPin", false),
         ("pinUvAuthToken", true),
         ("makeCredUvNotRqd", true),

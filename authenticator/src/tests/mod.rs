@@ -2,6 +2,7 @@
 
 mod client;
 mod client_pin;
+mod credential_management;
 mod get_assertion;
 mod get_info;
 mod make_credential;

@@ -206,6 +206,26 @@ fn at_replacing() {
 }
 
 #[test]
+fn at_deleting() {
+    let (flash, mut known) = used_key();
+    let gone = known.made.pop().unwrap();
+    let slot_is_gone = |key: &mut Authenticator<'_, Platform>| {
+        let found = key
+            .store
+            .find(&gone.auth_data.rp_id_hash, None, |record, _| **record.credential_id == *gone.id());
+        let slot = found.unwrap().unwrap().stored.unwrap().slot;
+        key.store.remove(slot).map_err(|_| 0x7f)
+    };
+    let cuts = sweep("delete", &flash, slot_is_gone, |key, acknowledged, when| {
+        let there = discoverable(key).contains(gone.id());
+        assert!(acknowledged.is_none() || !there, "{when}");
+        assert_eq!(sign_in(key, SITE, &gone).is_ok(), there, "{when}");
+        all_sign(key, &Known { made: known.made.clone(), count: known.count }, when);
+    });
+    report("deleting a credential", cuts);
+}
+
+#[test]
 fn at_assert_over_a_counter_step() {
     let (flash, known) = used_key();
     report("assert over a counter step", assert_cuts(&flash, &known));

@@ -110,7 +110,8 @@ impl<'a> Descriptors<'a> {
         Ok(Self { items })
     }
 
-    fn entry(item: Value<'a>) -> Result<Option<&'a [u8]>, Error> {
+    /// The ID in one descriptor; `None` if it is of another type.
+    pub(crate) fn entry(item: Value<'a>) -> Result<Option<&'a [u8]>, Error> {
         let map = item.map()?;
         let id = map.require_text("id")?.bytes()?;
         Ok((map.require_text("type")?.text()? == PUBLIC_KEY).then_some(id))

@@ -73,6 +73,11 @@ impl<'a> Value<'a> {
         Ok(Items { bytes, left })
     }
 
+    /// The item as it was received.
+    pub(crate) fn raw(self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(crate) fn map(self) -> Result<Map<'a>, Error> {
         let (entries, bytes) = self.content(MAJOR_MAP)?;
         // Not an overflow: each entry took two bytes of the message at least.

@@ -1,0 +1,255 @@
+//! authenticatorCredentialManagement (CTAP 2.3 §6.8), also under its preview's number 0x41.
+
+use ctap_types::ctap2::Error;
+use serde_bytes::Bytes;
+use serde_indexed::SerializeIndexed;
+
+use super::output::{Descriptor, RpOutput, UserOutput};
+use crate::authenticator::{Authenticator, Next};
+use crate::credential::key::public_key;
+use crate::credential::record::Record;
+use crate::credential::{CoseKey, Credential};
+use crate::pin::{Permissions, Token};
+use crate::platform::Platform;
+use crate::store::{RpPosition, decode};
+use crate::wire::{Descriptors, Map, User, Value};
+
+mod subcommand {
+    pub(super) const GET_CREDS_METADATA: u8 = 0x01;
+    pub(super) const ENUMERATE_RPS_BEGIN: u8 = 0x02;
+    pub(super) const ENUMERATE_RPS_GET_NEXT_RP: u8 = 0x03;
+    pub(super) const ENUMERATE_CREDENTIALS_BEGIN: u8 = 0x04;
+    pub(super) const ENUMERATE_CREDENTIALS_GET_NEXT_CREDENTIAL: u8 = 0x05;
+    pub(super) const DELETE_CREDENTIAL: u8 = 0x06;
+    pub(super) const UPDATE_USER_INFORMATION: u8 = 0x07;
+}
+
+struct Request<'a> {
+    subcommand: u8,
+    params: Option<Value<'a>>,
+    pin_uv_auth_protocol: Option<u64>,
+    pin_uv_auth_param: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    fn parse(parameters: &'a [u8]) -> Result<Self, Error> {
+        let map = Map::parameters(parameters)?;
+        Ok(Self {
+            subcommand: u8::try_from(map.require(0x01)?.unsigned()?).map_err(|_| Error::InvalidSubcommand)?,
+            params: map.get(0x02),
+            pin_uv_auth_protocol: map.get(0x03).map(Value::unsigned).transpose()?,
+            pin_uv_auth_param: map.get(0x04).map(Value::bytes).transpose()?,
+        })
+    }
+
+    fn param(&self, key: i64) -> Result<Value<'a>, Error> {
+        self.params.ok_or(Error::MissingParameter)?.map()?.require(key)
+    }
+
+    fn credential_id(&self) -> Result<&'a [u8], Error> {
+        Descriptors::entry(self.param(0x02)?)?.ok_or(Error::NoCredentials)
+    }
+}
+
+#[derive(Default, SerializeIndexed)]
+#[serde_indexed(offset = 1)]
+struct Response<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing_resident_credentials_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_possible_remaining_resident_credentials_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rp: Option<RpOutput<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rp_id_hash: Option<&'a Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_rps: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<UserOutput<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential_id: Option<Descriptor<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<CoseKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_credentials: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cred_protect: Option<u8>,
+}
+
+/// What enumerateRPsGetNextRP goes on with.
+pub(crate) struct NextRp {
+    after: RpPosition,
+    left: usize,
+}
+
+/// What enumerateCredentialsGetNextCredential goes on with.
+pub(crate) struct NextCredential {
+    rp_id_hash: [u8; 32],
+    before: u32,
+    left: usize,
+}
+
+impl<P: Platform> Authenticator<'_, P> {
+    pub(crate) fn credential_management(
+        &mut self,
+        channel: u32,
+        parameters: &[u8],
+        next: Option<Next>,
+        response: &mut [u8],
+    ) -> Result<usize, Error> {
+        let request = Request::parse(parameters)?;
+        let goes_on = matches!(
+            request.subcommand,
+            subcommand::ENUMERATE_RPS_GET_NEXT_RP | subcommand::ENUMERATE_CREDENTIALS_GET_NEXT_CREDENTIAL
+        );
+        let known = (subcommand::GET_CREDS_METADATA..=subcommand::UPDATE_USER_INFORMATION)
+            .contains(&request.subcommand);
+        // Told before anything that is missing or wrong in the parameters.
+        if known && !goes_on && request.pin_uv_auth_param.is_none() {
+            return Err(Error::PinRequired);
+        }
+        match request.subcommand {
+            subcommand::GET_CREDS_METADATA => {
+                self.may_manage(&request)?.check_any_site()?;
+                let answer = Response {
+                    existing_resident_credentials_count: Some(self.store.len()),
+                    max_possible_remaining_resident_credentials_count: Some(self.remaining()),
+                    ..Response::default()
+                };
+                crate::wire::encode(&answer, response)
+            }
+            subcommand::ENUMERATE_RPS_BEGIN => {
+                self.may_manage(&request)?.check_any_site()?;
+                let mut total = 0;
+                let mut position = None;
+                while let Some((found, _)) = self.store.next_rp(position)? {
+                    position = Some(found);
+                    total += 1;
+                }
+                self.show_rp(channel, None, total, Some(total), response)
+            }
+            subcommand::ENUMERATE_RPS_GET_NEXT_RP => match next {
+                Some(Next::RelyingParty(NextRp { after, left })) if self.token().is_some() => {
+                    self.show_rp(channel, Some(after), left, None, response)
+                }
+                _ => Err(Error::NotAllowed),
+            },
+            subcommand::ENUMERATE_CREDENTIALS_BEGIN => {
+                let rp_id_hash = request.param(0x01)?.bytes()?;
+                let rp_id_hash: [u8; 32] = rp_id_hash.try_into().map_err(|_| Error::InvalidParameter)?;
+                self.may_manage(&request)?.check_site(&rp_id_hash)?;
+                let mut total = 0;
+                self.store.find(&rp_id_hash, None, |_, _| {
+                    total += 1;
+                    false
+                })?;
+                self.show_credential(channel, rp_id_hash, None, total, Some(total), response)
+            }
+            subcommand::ENUMERATE_CREDENTIALS_GET_NEXT_CREDENTIAL => match next {
+                Some(Next::Credential(NextCredential { rp_id_hash, before, left }))
+                    if self.token().is_some() =>
+                {
+                    self.show_credential(channel, rp_id_hash, Some(before), left, None, response)
+                }
+                _ => Err(Error::NotAllowed),
+            },
+            subcommand::DELETE_CREDENTIAL => {
+                let id = request.credential_id()?;
+                self.may_manage(&request)?;
+                let credential = self.managed(id)?;
+                let stored = credential.stored.ok_or(Error::NoCredentials)?;
+                self.store.remove(stored.slot)?;
+                Ok(0)
+            }
+            subcommand::UPDATE_USER_INFORMATION => {
+                let id = request.credential_id()?;
+                let user = User::parse(request.param(0x03)?)?;
+                self.may_manage(&request)?;
+                let credential = self.managed(id)?;
+                let stored = credential.stored.ok_or(Error::NoCredentials)?;
+                let record = stored.record()?;
+                if **record.user_id != *user.id {
+                    return Err(Error::InvalidParameter);
+                }
+                let named = |name: Option<_>| name.filter(|name: &&str| !name.is_empty());
+                let (user_name, user_display_name) = (named(user.name), named(user.display_name));
+                self.store.update(&Record { user_name, user_display_name, ..record }, stored.slot)?;
+                Ok(0)
+            }
+            _ => Err(Error::InvalidSubcommand),
+        }
+    }
+
+    /// Checks the token; the parameter covers the subcommand and its parameters as they were received.
+    fn may_manage(&mut self, request: &Request<'_>) -> Result<&mut Token, Error> {
+        let params = request.params.map(Value::raw).unwrap_or_default();
+        self.authorize(
+            request.pin_uv_auth_param,
+            request.pin_uv_auth_protocol,
+            &[&[request.subcommand], params],
+            Permissions::CREDENTIAL_MANAGEMENT,
+        )
+    }
+
+    /// The discoverable credential with this ID, whichever site it is for, if the token may manage that one.
+    fn managed(&mut self, id: &[u8]) -> Result<Credential, Error> {
+        let mut position = None;
+        while let Some((found, bytes)) = self.store.next_rp(position)? {
+            position = Some(found);
+            let rp_id_hash: [u8; 32] = (**decode(&bytes)?.rp_id_hash).try_into().map_err(|_| Error::Other)?;
+            if let Some(credential) = self.named(id, &rp_id_hash)? {
+                self.token().ok_or(Error::PinAuthInvalid)?.check_site(&rp_id_hash)?;
+                return Ok(credential);
+            }
+        }
+        Err(Error::NoCredentials)
+    }
+
+    fn show_rp(
+        &mut self,
+        channel: u32,
+        after: Option<RpPosition>,
+        left: usize,
+        total_rps: Option<usize>,
+        response: &mut [u8],
+    ) -> Result<usize, Error> {
+        let (position, bytes) = self.store.next_rp(after)?.ok_or(Error::NoCredentials)?;
+        let record = decode(&bytes)?;
+        let answer = Response {
+            rp: Some(RpOutput { id: record.rp_id }),
+            rp_id_hash: Some(record.rp_id_hash),
+            total_rps,
+            ..Response::default()
+        };
+        let left = left.saturating_sub(1);
+        self.go_on(channel, (left > 0).then_some(Next::RelyingParty(NextRp { after: position, left })));
+        crate::wire::encode(&answer, response)
+    }
+
+    fn show_credential(
+        &mut self,
+        channel: u32,
+        rp_id_hash: [u8; 32],
+        before: Option<u32>,
+        left: usize,
+        total_credentials: Option<usize>,
+        response: &mut [u8],
+    ) -> Result<usize, Error> {
+        let credential = self.store.find(&rp_id_hash, before, |_, _| true)?.ok_or(Error::NoCredentials)?;
+        let stored = credential.stored.as_ref().ok_or(Error::NoCredentials)?;
+        let record = stored.record()?;
+        let (public_key, _) = public_key(credential.sealed.algorithm, &credential.sealed.seed)?;
+        let answer = Response {
+            user: Some(UserOutput::new(&record, true)),
+            credential_id: Some(Descriptor::new(&credential.id)),
+            public_key: Some(public_key),
+            total_credentials,
+            cred_protect: Some(credential.sealed.cred_protect as u8),
+            ..Response::default()
+        };
+        let left = left.saturating_sub(1);
+        let next = NextCredential { rp_id_hash, before: stored.order, left };
+        self.go_on(channel, (left > 0).then_some(Next::Credential(next)));
+        crate::wire::encode(&answer, response)
+    }
+}
