@@ -1,14 +1,14 @@
-//! `cargo xtask demo`.
+//! `cargo xtask demo`: builds the key and shows it at work.
 
-use std::process::ExitCode;
+use std::process::Command;
 
-use crate::packages;
-use crate::run::{cargo, succeeds};
+use crate::run::cargo;
+use crate::{Result, binary, packages, run};
 
-/// Builds the key and shows it at work.
-pub(crate) fn demo() -> ExitCode {
-    let shown = packages::for_building()
-        && succeeds(&mut cargo(&["build", "--quiet", "--package", "brasskey"]))
-        && succeeds(&mut cargo(&["run", "--quiet", "--package", "brasskey-tests", "--bin", "demo"]));
-    if shown { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+pub(crate) fn run() -> Result<()> {
+    packages::ensure(packages::BUILD)?;
+    run::must(&mut cargo(&["build", "--locked", "-p", "brasskey"]))?;
+    run::must(&mut cargo(&["build", "--locked", "-p", "brasskey-tests", "--bin", "demo"]))?;
+    println!();
+    run::must(Command::new(binary("demo")).env("BRASSKEY_BIN", binary("brasskey")))
 }

@@ -1,33 +1,60 @@
-//! `cargo xtask demo` and `cargo xtask test`: the two commands that a newcomer needs.
+//! `cargo xtask demo` and `cargo xtask test`: everything there is to do with a fresh clone.
 //!
-//! Each installs what the machine lacks after saying so, and then does its work. Nothing here has a dependency, so
-//! that it builds at once on a bare machine.
+//! Only the standard library, so that it builds at once on a machine that has nothing but Rust.
+#![forbid(unsafe_code)]
 
 mod demo;
 mod licences;
 mod packages;
-mod report;
 mod run;
-mod test;
+mod steps;
+mod suites;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask <command>
-
-  demo            plug a key in, register it with a web site, sign in twice
-  test [STEP…]    run every test, or only the named steps:
-                  ";
+usage: cargo xtask demo           show a key that registers with a web site and signs in
+       cargo xtask test [STEP…]   run all tests, or only these steps";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut words = arguments.iter().map(String::as_str);
-    match words.next() {
-        Some("demo") if words.len() == 0 => demo::demo(),
-        Some("test") => test::test(&words.collect::<Vec<_>>()),
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["demo"] => demo::run().map(|()| true),
+        ["test", ref names @ ..] => steps::test(names),
         _ => {
-            eprintln!("{USAGE}{}", test::names().join(" "));
-            ExitCode::from(2)
+            eprintln!("{USAGE}\nsteps: {}", steps::names().join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
         }
     }
+}
+
+/// What went wrong, in one line for the user.
+type Result<T> = std::result::Result<T, String>;
+
+/// The top of the repository.
+fn root() -> &'static Path {
+    // This package is one folder down; cargo sets the variable when it compiles.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    // A relative path in the variable is relative to where cargo was started, which is where we still are.
+    let named = std::env::var_os("CARGO_TARGET_DIR").and_then(|path| std::path::absolute(path).ok());
+    named.unwrap_or_else(|| root().join("target"))
+}
+
+/// A program of this workspace, as a debug build leaves it.
+fn binary(name: &str) -> PathBuf {
+    target().join("debug").join(name)
 }

@@ -1,73 +1,97 @@
-//! What the system has to have, and installing it with apt.
+//! What has to be installed, and its installation by apt.
 
-use std::path::Path;
+use std::process::{Command, Stdio};
 
-use crate::run::{command, is_installed, succeeds};
+use crate::{Result, run};
 
-/// A Debian package, and a file that is there when it is installed: an absolute path, or a program's name.
-type Package = (&'static str, &'static str);
+/// littlefs2-sys makes its bindings with libclang.
+pub(crate) const BUILD: &[&str] = &["clang", "libclang-dev"];
 
-/// For littlefs, which is C: its bindings are made with clang's library.
-const BUILD: &[Package] = &[("clang", "clang"), ("libclang-dev", "/usr/share/doc/libclang-dev")];
+/// For the virtual environment of the Python suites.
+pub(crate) const SUITES: &[&str] = &["python3", "python3-venv"];
 
-/// For the virtual machine and what runs in it, and for the suites in Python.
-const TEST: &[Package] = &[
-    ("qemu-system-x86", "qemu-system-x86_64"),
-    ("busybox-static", "busybox"),
-    ("kmod", "/sbin/depmod"),
-    ("cpio", "cpio"),
-    ("usbip", "/usr/sbin/usbip"),
-    ("usbutils", "lsusb"),
-    ("udev", "/lib/systemd/systemd-udevd"),
-    ("fido2-tools", "fido2-token"),
-    ("openssh-client", "ssh-keygen"),
-    ("pamu2fcfg", "pamu2fcfg"),
-    ("iproute2", "/sbin/ip"),
-    ("chromium", "chromium"),
-    ("python3", "python3"),
-    ("python3-venv", "/usr/share/doc/python3-venv"),
-    ("zstd", "zstd"),
+/// For the virtual machine, which runs over this machine's own files, and for the clients in it.
+pub(crate) const VM: &[&str] = &[
+    "busybox-static",
+    "chromium",
+    "cpio",
+    "fido2-tools",
+    "iproute2",
+    "kmod",
+    "libpam-u2f",
+    "openssh-client",
+    "pamu2fcfg",
+    "python3",
+    "qemu-system-x86",
+    "udev",
+    "usbip",
+    "usbutils",
 ];
 
-/// Installs what building needs. False if something is missing and could not be installed.
-pub(crate) fn for_building() -> bool {
-    install(BUILD)
-}
-
-/// Installs what the tests need.
-pub(crate) fn for_testing() -> bool {
-    install(TEST)
-}
-
-fn install(packages: &[Package]) -> bool {
-    let is_there =
-        |sign: &str| if sign.starts_with('/') { Path::new(sign).exists() } else { is_installed(sign) };
-    let missing: Vec<&str> =
-        packages.iter().filter(|(_, sign)| !is_there(sign)).map(|(name, _)| *name).collect();
+/// Installs what is missing of these packages, after saying so.
+pub(crate) fn ensure(wanted: &[&str]) -> Result<()> {
+    if !exists("dpkg-query") || !exists("apt-get") {
+        println!(
+            "This system has no apt, so nothing is installed. Needed, by their names in Debian: {}",
+            wanted.join(" ")
+        );
+        return Ok(());
+    }
+    let missing: Vec<&str> = wanted.iter().copied().filter(|package| !installed(package)).collect();
     if missing.is_empty() {
-        return true;
+        return Ok(());
     }
-    if !is_installed("apt-get") {
-        eprintln!("This needs, from your system's packages (Debian's names): {}", missing.join(" "));
-        return false;
+    println!("Installing by apt: {}", missing.join(" "));
+    let install = [&["install", "--yes", "--no-install-recommends"], &missing[..]].concat();
+    // A machine that has never fetched the lists knows no package; one whose lists are old asks for files that are gone.
+    if run::succeeds(&mut apt(&install)?)? {
+        return Ok(());
     }
-    println!("Installing from Debian's packages: {}", missing.join(" "));
-    let apt = |arguments: &[&str]| {
-        let mut apt = if is_root() {
-            command("apt-get", &[])
-        } else {
-            command("sudo", &["--preserve-env=DEBIAN_FRONTEND", "apt-get"])
-        };
-        // A sudo that has to ask for a password asks on the terminal itself.
-        apt.arg("-qq").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        succeeds(&mut apt)
-    };
-    let arguments = [&["install", "-y", "--no-install-recommends"], &missing[..]].concat();
-    // The lists of a fresh machine are empty or old.
-    apt(&["update"]) && apt(&arguments)
+    run::must(&mut apt(&["update"])?)?;
+    run::must(&mut apt(&install)?)
 }
 
-fn is_root() -> bool {
-    let id = command("id", &["-u"]).output();
-    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+/// rustfmt and clippy, which a minimal installation of Rust leaves out.
+pub(crate) fn ensure_component(name: &str, subcommand: &str) -> Result<()> {
+    let mut probe = run::cargo(&[subcommand, "--version"]);
+    if probe
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return Ok(());
+    }
+    println!("Installing by rustup: {name}");
+    run::must(Command::new("rustup").args(["component", "add", name]))
+}
+
+fn apt(arguments: &[&str]) -> Result<Command> {
+    let id = run::output(Command::new("id").arg("-u"))?;
+    let mut command;
+    if id.trim() == "0" {
+        command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+    } else if exists("sudo") {
+        // sudo drops the environment. It may ask for a password, on the terminal.
+        command = Command::new("sudo");
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    } else {
+        return Err("installing takes root or sudo".into());
+    }
+    command.args(arguments);
+    Ok(command)
+}
+
+fn installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat=${db:Status-Status}", package]);
+    query.stdin(Stdio::null()).stderr(Stdio::null());
+    query.output().is_ok_and(|output| output.stdout == b"installed")
+}
+
+pub(crate) fn exists(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

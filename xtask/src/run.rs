@@ -1,63 +1,63 @@
-//! Running programs.
+//! Running other programs. None of them gets a standard input: nothing here may wait for an answer.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The project's folder.
-pub(crate) fn root() -> PathBuf {
-    // The manifest's folder is `xtask`, which has a parent.
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
-}
+use crate::{Result, root};
 
-/// Where cargo puts what it builds.
-pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
-
-/// `program arguments`, in the project's folder and without standard input.
-pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(root()).stdin(Stdio::null());
+/// cargo, the one that runs us, at the top of the repository.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(arguments).current_dir(root());
     command
 }
 
-/// `cargo arguments`, with the cargo that runs this.
-pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
+fn describe(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    let words = std::iter::once(name).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs a command to its end. True if it succeeded.
-pub(crate) fn succeeds(command: &mut Command) -> bool {
-    match command.status() {
-        Ok(status) => status.success(),
-        Err(error) => {
-            eprintln!("cannot start {}: {error}", command.get_program().display());
-            false
+/// Runs a command. True if it ended well.
+pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
+    println!("$ {}", describe(command));
+    let status = command.stdin(Stdio::null()).status();
+    status.map(|status| status.success()).map_err(|error| format!("{}: {error}", describe(command)))
+}
+
+/// Runs a command that must end well.
+pub(crate) fn must(command: &mut Command) -> Result<()> {
+    if succeeds(command)? { Ok(()) } else { Err(format!("`{}` failed", describe(command))) }
+}
+
+/// Runs a command that must end well, and returns what it prints.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("{}: {error}", describe(command)))?;
+    if !output.status.success() {
+        return Err(format!("`{}` failed", describe(command)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command whose lines pass through to the terminal and to `see`. True if it ended well.
+pub(crate) fn watch(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
+    let name = describe(command);
+    println!("$ {name}");
+    let failed = |error: std::io::Error| format!("{name}: {error}");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    if let Some(stdout) = child.stdout.take() {
+        let mut reader = BufReader::new(stdout);
+        let mut line = Vec::new();
+        // In bytes: a test may print what is no UTF-8.
+        while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+            let text = String::from_utf8_lossy(&line);
+            print!("{text}");
+            see(text.trim_end());
+            line.clear();
         }
     }
-}
-
-/// Runs a command, shows its standard output and gives each line of it to `see`. True if it succeeded.
-pub(crate) fn watch(command: &mut Command, mut see: impl FnMut(&str)) -> bool {
-    let mut child = match command.stdout(Stdio::piped()).spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            eprintln!("cannot start {}: {error}", command.get_program().display());
-            return false;
-        }
-    };
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            println!("{line}");
-            see(&line);
-        }
-    }
-    child.wait().is_ok_and(|status| status.success())
-}
-
-/// Is this program on the PATH?
-pub(crate) fn is_installed(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    child.wait().map(|status| status.success()).map_err(|error| format!("{name}: {error}"))
 }
