@@ -18,8 +18,14 @@ pub(crate) fn check() -> Result<bool> {
     if allowed.is_empty() {
         return Err("deny.toml allows no licence: is its `allow` list still one licence a line?".into());
     }
-    let arguments =
-        ["--workspace", "--edges=normal,build,dev", "--target=all", "--all-features", "--prefix=none", "--locked"];
+    let arguments = [
+        "--workspace",
+        "--edges=normal,build,dev",
+        "--target=all",
+        "--all-features",
+        "--prefix=none",
+        "--locked",
+    ];
     let tree = run::output(cargo(&["tree", "--format={p}|{l}"]).args(arguments))?;
     // A package that stands in the tree again ends in ` (*)`.
     let all: BTreeSet<&str> =
