@@ -1,4 +1,5 @@
-"""judges.py HOST:PORT: python-fido2 and py_webauthn judge a key that is served there with `--presence auto`.
+"""judges.py ATTESTATION HOST:PORT: python-fido2 and py_webauthn judge a key that is served there by `brasskey run
+--presence auto --attestation ATTESTATION`, which is packed, self or none.
 
 python-fido2 is the browser: it speaks to the key over `usbip_conn`. Then what came out is verified by python-fido2's
 own attestation verifiers and server, and by py_webauthn.
@@ -12,6 +13,7 @@ import os
 import sys
 import time
 import traceback
+from dataclasses import replace
 
 from fido2.attestation import AttestationVerifier, InvalidSignature, NoneAttestation, PackedAttestation, UntrustedAttestation
 from fido2.client import DefaultClientDataCollector, Fido2Client, UserInteraction
@@ -21,6 +23,8 @@ from fido2.hid.base import HidDescriptor
 from fido2.server import Fido2Server
 from fido2.utils import sha256
 from fido2.webauthn import (
+    AttestationObject,
+    AuthenticatorData,
     PublicKeyCredentialCreationOptions,
     PublicKeyCredentialRequestOptions,
     PublicKeyCredentialRpEntity,
@@ -44,21 +48,38 @@ RP_ID = "example.com"
 ORIGIN = "https://example.com"
 ALGORITHMS = {"es256": -7, "eddsa": -8}
 CONVEYANCES = ("direct", "none")
-NONE_AAGUID = bytes(16)
+NO_AAGUID = bytes(16)
 
 
 class Judge:
     """One attached key, and what each check came to."""
 
-    def __init__(self, host, port):
-        self.hid = UsbIpHid(host, port)
-        hid = self.hid
+    def __init__(self, attestation, host, port):
+        self.attestation = attestation
+        self.hid = hid = UsbIpHid(host, port)
         descriptor = HidDescriptor("usbip", hid.vid, hid.pid, hid.report_in, hid.report_out, hid.product, hid.serial)
         self.device = CtapHidDevice(descriptor, hid.open())
         self.client = Fido2Client(self.device, DefaultClientDataCollector(ORIGIN), UserInteraction())
         self.passed = self.failed = 0
 
+    def create(self, options, conveyance):
+        """What a browser's create() returns. python-fido2's does not take the attestation away where a site wants
+        none, so this does it, as browsers do."""
+        created = self.client.make_credential(options)
+        if conveyance == "none":
+            attestation = created.response.attestation_object
+            auth_data = bytes(attestation.auth_data)
+            auth_data = AuthenticatorData(auth_data[:37] + NO_AAGUID + auth_data[53:])  # After hash, flags, counter.
+            stripped = AttestationObject.create("none", auth_data, {})
+            response = replace(created.response, attestation_object=stripped)
+            created = replace(created, response=response)
+        return created
+
+    def expected_format(self, conveyance):
+        return "none" if "none" in (conveyance, self.attestation) else "packed"
+
     def check(self, name, run, *arguments):
+        name = f"{self.attestation}-{name}"
         try:
             run(self, *arguments)
         except Exception as error:  # A check that breaks off has failed, however.
@@ -121,7 +142,7 @@ def python_fido2(judge, algorithm, conveyance, resident):
         resident_key_requirement="required" if resident else "discouraged",
         user_verification=UserVerificationRequirement.DISCOURAGED,
     )
-    response = judge.client.make_credential(options.public_key)
+    response = judge.create(options.public_key, conveyance)
     auth_data = server.register_complete(state, response)
     if conveyance == "none":  # python-fido2's server verifies no statement that it did not ask for.
         verifier(response.response.attestation_object, response.response.client_data.hash)
@@ -129,15 +150,17 @@ def python_fido2(judge, algorithm, conveyance, resident):
     credential = auth_data.credential_data
     require(credential.public_key[3] == algorithm, f"algorithm {credential.public_key[3]}")
     attestation = response.response.attestation_object
-    if conveyance == "direct":
-        require(attestation.fmt == "packed" and verifier.results[0].trust_path, f"format {attestation.fmt} without x5c")
+    require(attestation.fmt == judge.expected_format(conveyance), f"format {attestation.fmt}")
+    if attestation.fmt == "packed":
+        certified = bool(verifier.results[0].trust_path)
+        require(certified == (judge.attestation == "packed"), f"with a certificate: {certified}")
         client_data_hash = response.response.client_data.hash
         statement = dict(attestation.att_stmt)
         statement["sig"] = flipped(statement["sig"])
         verify = PackedAttestation().verify
         expect(InvalidSignature, "an attestation with a wrong bit", verify, statement, auth_data, client_data_hash)
-    else:
-        require(attestation.fmt == "none" and credential.aaguid == NONE_AAGUID, f"format {attestation.fmt}")
+    elif conveyance == "none":
+        require(credential.aaguid == NO_AAGUID, "the AAGUID is left")
 
     counters = [auth_data.counter]
     for _ in range(2):
@@ -164,8 +187,8 @@ def py_webauthn(judge, algorithm, conveyance):
         authenticator_selection=AuthenticatorSelectionCriteria(user_verification=UV.DISCOURAGED),
         supported_pub_key_algs=[COSEAlgorithmIdentifier(algorithm)],
     )
-    created = judge.client.make_credential(
-        PublicKeyCredentialCreationOptions.from_dict(json.loads(options_to_json(options)))
+    created = judge.create(
+        PublicKeyCredentialCreationOptions.from_dict(json.loads(options_to_json(options))), conveyance
     )
     registered = webauthn.verify_registration_response(
         credential=dict(created),
@@ -174,7 +197,7 @@ def py_webauthn(judge, algorithm, conveyance):
         expected_origin=ORIGIN,
         supported_pub_key_algs=[COSEAlgorithmIdentifier(algorithm)],
     )
-    require(registered.fmt == {"direct": "packed", "none": "none"}[conveyance], f"format {registered.fmt}")
+    require(registered.fmt == judge.expected_format(conveyance), f"format {registered.fmt}")
 
     count = registered.sign_count
     for _ in range(2):
@@ -255,10 +278,10 @@ def no_anomalies(judge):
     require(judge.hid.error is None, str(judge.hid.error))
 
 
-def main(address):
+def main(attestation, address):
     os.environ["FIDO_USBIP_SETTLE"] = "0"
     host, _, port = address.rpartition(":")
-    judge = Judge(host, int(port))
+    judge = Judge(attestation, host, int(port))
     for name, algorithm in ALGORITHMS.items():
         for conveyance in CONVEYANCES:
             judge.check(f"python-fido2-{name}-{conveyance}", python_fido2, algorithm, conveyance, False)
@@ -272,6 +295,6 @@ def main(address):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -11,10 +11,15 @@ use crate::{Result, binary, root, run, target};
 pub(crate) fn run(tally: &mut Tally) -> Result<bool> {
     let folder = root().join("tests/suites");
     let python = environment(&folder)?;
-    let key = Served::start()?;
-    let mut judges = Command::new(python);
-    judges.arg(folder.join("judges.py")).arg(&key.address).env("PYTHONDONTWRITEBYTECODE", "1");
-    run::watch(&mut judges, |line| tally.see_check(line))
+    let mut good = true;
+    for attestation in ["packed", "self", "none"] {
+        let key = Served::start(attestation)?;
+        let mut judges = Command::new(&python);
+        judges.arg(folder.join("judges.py")).args([attestation, &key.address]);
+        judges.env("PYTHONDONTWRITEBYTECODE", "1");
+        good &= run::watch(&mut judges, |line| tally.see_check(line))?;
+    }
+    Ok(good)
 }
 
 /// A virtual environment with the pinned packages, made anew when the pins change. Returns its Python.
@@ -41,10 +46,11 @@ struct Served {
 }
 
 impl Served {
-    fn start() -> Result<Self> {
+    fn start(attestation: &str) -> Result<Self> {
         let program = binary("brasskey");
         let mut command = Command::new(&program);
         command.args(["run", "--image", ":memory:", "--listen", "127.0.0.1:0", "--presence", "auto"]);
+        command.args(["--attestation", attestation]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         let stdout = child.stdout.take();
