@@ -37,9 +37,7 @@ impl Attested {
         let attested = Self {
             fmt: cbor::text(response, 0x01)?,
             auth_data: AuthData::parse(&cbor::bytes(response, 0x02)?)?,
-            att_stmt: cbor::get(response, 0x03)
-                .ok_or_else(|| Error::Violation("no attStmt".into()))?
-                .clone(),
+            att_stmt: cbor::get(response, 0x03).ok_or_else(|| Error::Violation("no attStmt".into()))?.clone(),
         };
         demand!(response.as_map().map(Vec::len) == Some(3), "members of a response: {response:?}");
         demand!(attested.auth_data.attested.is_some(), "no attested credential data");

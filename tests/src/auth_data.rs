@@ -55,8 +55,11 @@ impl AuthData {
             let (id, behind) =
                 behind.split_at_checked(u16::from_be_bytes(*length).into()).ok_or_else(short)?;
             let (key, behind) = cbor::decode_prefix(behind)?;
-            attested =
-                Some(AttestedCredential { aaguid: *aaguid, id: id.to_vec(), public_key: PublicKey::parse(&key)? });
+            attested = Some(AttestedCredential {
+                aaguid: *aaguid,
+                id: id.to_vec(),
+                public_key: PublicKey::parse(&key)?,
+            });
             rest = behind;
         }
         let mut extensions = None;

@@ -106,9 +106,13 @@ mod tests {
 
     #[test]
     fn what_is_not_canonical_is_refused() {
-        for bytes in
-            [&b"\x18\x01"[..], b"\xa2\x02\x00\x01\x00", b"\xa2\x01\x00\x01\x00", b"\x5f\x41a\xff", b"\x00\x00"]
-        {
+        for bytes in [
+            &b"\x18\x01"[..],
+            b"\xa2\x02\x00\x01\x00",
+            b"\xa2\x01\x00\x01\x00",
+            b"\x5f\x41a\xff",
+            b"\x00\x00",
+        ] {
             assert!(decode(bytes).is_err(), "{bytes:02x?}");
         }
     }

@@ -100,7 +100,10 @@ impl Certificate {
 }
 
 /// The text of the only attribute.
-fn only<'a>(mut attributes: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>, name: &str) -> Result<&'a str> {
+fn only<'a>(
+    mut attributes: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>,
+    name: &str,
+) -> Result<&'a str> {
     let text = attributes.next().and_then(|attribute| attribute.as_str().ok()).unwrap_or_default();
     demand!(!text.is_empty() && attributes.next().is_none(), "the subject has not exactly one {name}");
     Ok(text)

@@ -193,9 +193,8 @@ impl GetAssertion {
 
     /// The request's parameters.
     pub fn parameters(&self) -> Parameters {
-        let mut parameters = Parameters::default()
-            .with(0x01, self.rp_id.as_str())
-            .with(0x02, &self.client_data_hash[..]);
+        let mut parameters =
+            Parameters::default().with(0x01, self.rp_id.as_str()).with(0x02, &self.client_data_hash[..]);
         if !self.allow_list.is_empty() {
             parameters = parameters.with(0x03, descriptors(&self.allow_list));
         }

@@ -9,8 +9,8 @@ use webauthn_attestation_ca::{AttestationCaList, AttestationCaListBuilder};
 use webauthn_rs_core::WebauthnCore;
 use webauthn_rs_core::proto::{
     AttestationConveyancePreference, AuthenticationState, AuthenticatorAttachment, COSEAlgorithm,
-    CreationChallengeResponse, Credential, PublicKeyCredential, RegisterPublicKeyCredential, RegistrationState,
-    RequestChallengeResponse, UserVerificationPolicy,
+    CreationChallengeResponse, Credential, PublicKeyCredential, RegisterPublicKeyCredential,
+    RegistrationState, RequestChallengeResponse, UserVerificationPolicy,
 };
 
 use crate::{Error, Key, Result, webauthn};

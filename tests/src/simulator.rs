@@ -89,7 +89,8 @@ impl Simulator {
     /// A key as these arguments have it, which asks on a terminal.
     pub fn in_terminal(arguments: &[&str]) -> Result<Self> {
         let (terminal, end) = Terminal::open()?;
-        let mut command = run_command(&[&["--listen", "127.0.0.1:0", "--presence", "ask"], arguments].concat());
+        let mut command =
+            run_command(&[&["--listen", "127.0.0.1:0", "--presence", "ask"], arguments].concat());
         command.stdin(end.try_clone()?).stderr(end);
         Self::spawn(command, Some(terminal))
     }

@@ -76,7 +76,9 @@ pub struct Device {
     /// What the report descriptor means.
     pub format: ReportFormat,
     /// iManufacturer, iProduct, iSerialNumber.
-    pub strings: [String; 3],
+    pub strings: [String; 2],
+    /// The serial number; a key that must not be told from others has none.
+    pub serial: Option<String>,
     /// The interface's number.
     pub interface: u8,
     /// Interrupt IN.
@@ -97,7 +99,10 @@ impl Device {
         let short = control.read([0x80, 6, 0, descriptor::DEVICE, 0, 0], 64)?;
         let device_descriptor = control.read([0x80, 6, 0, descriptor::DEVICE, 0, 0], 18)?;
         demand!(device_descriptor.len() == 18, "device descriptor of {} bytes", device_descriptor.len());
-        demand!(device_descriptor[..2] == [18, descriptor::DEVICE], "device descriptor {device_descriptor:02x?}");
+        demand!(
+            device_descriptor[..2] == [18, descriptor::DEVICE],
+            "device descriptor {device_descriptor:02x?}"
+        );
         demand!(short == device_descriptor, "the device descriptor changed");
         demand!([8, 16, 32, 64].contains(&device_descriptor[7]), "bMaxPacketSize0 {}", device_descriptor[7]);
         if let Ok(qualifier) = control.read([0x80, 6, 0, descriptor::DEVICE_QUALIFIER, 0, 0], 10) {
@@ -109,8 +114,9 @@ impl Device {
         let configuration = control.read([0x80, 6, 0, descriptor::CONFIGURATION, 0, 0], total)?;
         demand!(configuration.len() == usize::from(total), "{} of {total} bytes", configuration.len());
         let parsed = Configuration::parse(&configuration)?;
-        let strings = [14, 15, 16].map(|at| control.string(device_descriptor[at]));
-        let [manufacturer, product, serial] = strings;
+        let [manufacturer, product] = [14, 15].map(|at| control.string(device_descriptor[at]));
+        let serial = Some(device_descriptor[16]).filter(|&index| index != 0);
+        let serial = serial.map(|index| control.string(index));
 
         // message.c and usbhid: configuration 1 with its interface, no reports while nothing changes, the format.
         control.write([0x00, 9, configuration[5], 0, 0, 0], &[])?;
@@ -128,10 +134,14 @@ impl Device {
         );
         let format = parse_report_descriptor(&report_descriptor)?;
         demand!(format.usage == (0xf1d0, 0x01), "not a FIDO interface: {format:x?}");
-        demand!((format.input.0, format.output.0) == (REPORT, REPORT), "reports of other lengths: {format:x?}");
+        demand!(
+            (format.input.0, format.output.0) == (REPORT, REPORT),
+            "reports of other lengths: {format:x?}"
+        );
 
         let device = Self {
-            strings: [manufacturer?, product?, serial?],
+            strings: [manufacturer?, product?],
+            serial: serial.transpose()?,
             device_descriptor,
             hid_descriptor: parsed.hid_descriptor,
             report_descriptor,
@@ -231,7 +241,12 @@ impl Control<'_> {
         if completion.status != 0 {
             return Err(Error::Urb(completion.status));
         }
-        demand!(completion.actual_length == data.len(), "{} of {} bytes", completion.actual_length, data.len());
+        demand!(
+            completion.actual_length == data.len(),
+            "{} of {} bytes",
+            completion.actual_length,
+            data.len()
+        );
         Ok(())
     }
 

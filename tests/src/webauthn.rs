@@ -13,7 +13,11 @@ use crate::{Error, Key, Result, cbor, sha256};
 /// navigator.credentials.create()
 ///
 /// `None` for the site's conveyance takes the statement and the AAGUID away, as a browser does.
-pub fn create(key: &Key, origin: &str, options: &CreationChallengeResponse) -> Result<RegisterPublicKeyCredential> {
+pub fn create(
+    key: &Key,
+    origin: &str,
+    options: &CreationChallengeResponse,
+) -> Result<RegisterPublicKeyCredential> {
     let options = &options.public_key;
     let client_data = client_data("webauthn.create", origin, &serde_json::json!(options)["challenge"]);
     let selection = options.authenticator_selection.as_ref();
