@@ -28,7 +28,7 @@ attach_without_module() {
 }
 
 attach_without_permission() {
-  one_line_and_exit_1 'root' setpriv --reuid=65534 --regid=65534 --clear-groups \
+  one_line_and_exit_1 'needs root' setpriv --reuid=65534 --regid=65534 --clear-groups \
     "$BRASSKEY" run --image :memory: --listen 127.0.0.1:0 --presence auto --attach
 }
 
