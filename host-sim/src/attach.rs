@@ -203,7 +203,7 @@ mod tests {
         // Root writes everywhere; others see the error as it comes from the system.
         let attach = folder.path().join("attach");
         fs::write(folder.path().join("status"), "hs  0000 004 000 00000000 000000 0-0\n").unwrap();
-        fs::set_permissions(&attach, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&attach, fs::Permissions::from_mode(0o000)).unwrap();
         match vhci.attach(&socket, 1) {
             Ok(_) => assert!(rustix::process::geteuid().is_root()),
             Err(error) => assert!(matches!(error, AttachError::Permission(_)), "{error}"),

@@ -191,6 +191,21 @@ impl Image {
         }
     }
 
+    /// Closes a file to other users that was open to them. Only for what has proved to be a key's image.
+    pub(crate) fn make_private(source: &ImageSource) {
+        let ImageSource::File(path) = source else { return };
+        let closed = path.metadata().and_then(|metadata| {
+            if metadata.mode() & 0o077 == 0 {
+                return Ok(());
+            }
+            tracing::warn!("{}: was open to other users; closing it to them", path.display());
+            fs::set_permissions(path, fs::Permissions::from_mode(MODE))
+        });
+        if let Err(error) = closed {
+            tracing::warn!("{}: {error}", path.display());
+        }
+    }
+
     fn open_file(path: &Path, durability: Durability) -> Result<Self, ImageError> {
         let io_error = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => ImageError::Missing(path.to_owned()),
@@ -216,10 +231,6 @@ impl Image {
         let metadata = file.metadata().map_err(io_error)?;
         if metadata.len() != IMAGE_LEN as u64 {
             return Err(ImageError::WrongSize(path.to_owned(), metadata.len()));
-        }
-        if metadata.mode() & 0o077 != 0 {
-            tracing::warn!("{}: was open to other users; closed it to them", path.display());
-            file.set_permissions(fs::Permissions::from_mode(MODE)).map_err(io_error)?;
         }
         Ok(Self(Backing::File(file)))
     }
@@ -407,8 +418,11 @@ mod tests {
         let path = folder.path().join("key.img");
         drop(open(&path, Missing::Create).unwrap());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        open(&path, Missing::Refuse).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, MODE);
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
+        let _image = open(&path, Missing::Refuse).unwrap();
+        assert_eq!(mode(), 0o644, "it could be something else");
+        Image::make_private(&ImageSource::File(path.clone()));
+        assert_eq!(mode(), MODE);
     }
 
     #[test]

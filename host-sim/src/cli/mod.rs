@@ -12,7 +12,7 @@ use anyhow::Context;
 use brasskey::{ImageSource, Key, KeyOptions, Missing, PresencePolicy};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::env;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -60,7 +60,9 @@ impl Arguments {
             _ => LevelFilter::TRACE,
         };
         let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+        let colours = io::stderr().is_terminal();
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+        subscriber.with_writer(io::stderr).with_target(false).init();
     }
 
     pub(crate) fn run(self) -> anyhow::Result<()> {

@@ -167,6 +167,9 @@ impl Key {
         let platform = self.platform(None)?;
         let mut flash = Flash::new(lease.take()?);
         let result = Authenticator::boot(&mut flash, platform).map(|mut key| act(&mut key));
+        if result.is_ok() {
+            lease.booted();
+        }
         lease.give_back(Some(flash.into_storage()));
         result.map_err(|error| KeyError::Boot(self.options.image.clone(), error))
     }
@@ -176,7 +179,10 @@ impl Key {
         let mut lease = self.lease()?;
         let platform = self.platform(Some(shared))?;
         match Powered::on(lease.take()?, platform, Arc::clone(shared)).await {
-            Ok(powered) => Ok((powered, lease)),
+            Ok(powered) => {
+                lease.booted();
+                Ok((powered, lease))
+            }
             Err((image, error)) => {
                 lease.give_back(image);
                 Err(match error {
@@ -225,6 +231,11 @@ pub(crate) struct Lease<'a> {
 impl Lease<'_> {
     fn take(&mut self) -> Result<Image, KeyError> {
         self.image.take().ok_or(KeyError::InUse)
+    }
+
+    /// The image is a key's, without doubt.
+    fn booted(&self) {
+        Image::make_private(&self.key.options.image);
     }
 
     /// Ends the loan.
