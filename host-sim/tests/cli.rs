@@ -44,17 +44,16 @@ impl Running {
             arguments.extend(["--listen", "127.0.0.1:0"]);
         }
         let (out, err) = (Stdio::piped(), Stdio::piped());
-        let mut child = brasskey(&arguments).stdout(out).stderr(err).spawn().unwrap();
-        let mut lines = Vec::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let child = brasskey(&arguments).stdout(out).stderr(err).spawn().unwrap();
+        let mut running = Self { child, lines: Vec::new() };
+        for line in BufReader::new(running.child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             if line == "ready" {
-                return Self { child, lines };
+                return running;
             }
-            lines.push(line);
+            running.lines.push(line);
         }
-        let mut text = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        let (_, text) = running.wait();
         panic!("{arguments:?}: {text}");
     }
 
