@@ -55,6 +55,8 @@ impl Terminal {
         }
         let terminal = TERMINAL.get_or_init(|| Self::new(Box::new(std::io::stderr())));
         let reading = terminal.reader.get_or_init(|| {
+            // What was typed before the first question was not typed to answer it.
+            rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush).ok();
             let terminal = Arc::clone(terminal);
             let reader = std::thread::Builder::new().name("terminal".into());
             reader.spawn(move || terminal.read(std::io::stdin().lock())).is_ok()

@@ -300,8 +300,11 @@ impl Server {
 }
 
 fn report(peer: &str, served: Result<(), ConnectionError>) {
-    if let Err(error) = served {
-        tracing::warn!("{peer}: connection ended: {error}");
+    match served {
+        Ok(()) => {}
+        // A host that closes in a hurry, or dies: everyday life.
+        Err(ConnectionError::Io(error)) => tracing::info!("{peer}: connection lost: {error}"),
+        Err(ConnectionError::Session(error)) => tracing::warn!("{peer}: connection ended: {error}"),
     }
 }
 
