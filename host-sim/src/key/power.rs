@@ -105,10 +105,9 @@ impl Powered {
         self.left.take()
     }
 
+    /// Ends a wait for the user too.
     fn turn_off(&self) {
-        // A wait for the user ends by either; which one it hears first does not matter.
         self.shared.signal.turn_off();
-        self.shared.link.cancel();
     }
 }
 
