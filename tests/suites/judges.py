@@ -17,7 +17,11 @@ from dataclasses import replace
 
 from fido2.attestation import AttestationVerifier, InvalidSignature, NoneAttestation, PackedAttestation, UntrustedAttestation
 from fido2.client import DefaultClientDataCollector, Fido2Client, UserInteraction
+from fido2.ctap import CtapError
 from fido2.ctap1 import APDU, ApduError, Ctap1
+from fido2.ctap2 import ClientPin, CredentialManagement, Ctap2
+from fido2.ctap2.extensions import HmacSecretExtension
+from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
 from fido2.hid import CtapHidDevice
 from fido2.hid.base import HidDescriptor
 from fido2.server import Fido2Server
@@ -271,6 +275,70 @@ def u2f(judge):
         raise AssertionError("a key handle of another application was accepted")
 
 
+PIN = "24680"
+
+
+class PinPad(UserInteraction):
+    """A user who knows the PIN."""
+
+    def request_pin(self, permissions, rp_id):
+        return PIN
+
+
+def pins(judge):
+    """Both protocols set or change the PIN, and a wrong one costs a try until the right one comes."""
+    ctap2 = Ctap2(judge.device)
+    for protocol in PinProtocolV1(), PinProtocolV2():
+        pin = ClientPin(ctap2, protocol)
+        if ctap2.get_info().options["clientPin"]:
+            pin.change_pin(PIN, PIN)
+        else:
+            pin.set_pin(PIN)
+        expect(CtapError, "a wrong PIN was taken", pin.get_pin_token, "99999")
+        require(pin.get_pin_retries()[0] == 7, "a wrong PIN costs one try")
+        pin.get_pin_token(PIN, ClientPin.PERMISSION.MAKE_CREDENTIAL, RP_ID)
+        require(pin.get_pin_retries()[0] == 8, "the right PIN gives all tries back")
+
+
+def hmac_secret(judge):
+    """The same two secrets twice, with the user verified by the PIN."""
+    extensions = [HmacSecretExtension(allow_hmac_secret=True)]
+    client = Fido2Client(judge.device, DefaultClientDataCollector(ORIGIN), PinPad(), extensions=extensions)
+    server = Fido2Server(PublicKeyCredentialRpEntity(name="Example", id=RP_ID))
+    user = {"id": b"hmac", "name": "ada", "displayName": "Ada"}
+    options, state = server.register_begin(user, user_verification="required", resident_key_requirement="required")
+    created = client.make_credential({**options.public_key, "extensions": {"hmacCreateSecret": True}})
+    credential = server.register_complete(state, created).credential_data
+    outputs = []
+    for _ in range(2):
+        options, state = server.authenticate_begin(user_verification="required")
+        salts = {"salt1": b"1" * 32, "salt2": b"2" * 32}
+        chosen = client.get_assertion({**options.public_key, "extensions": {"hmacGetSecret": salts}}).get_response(0)
+        server.authenticate_complete(state, [credential], chosen)
+        outputs.append(dict(chosen.client_extension_results["hmacGetSecret"]))
+    require(outputs[0] == outputs[1] and len(set(outputs[0].values())) == 2, f"secrets differ: {outputs}")
+
+
+def credential_management(judge):
+    """Credentials are counted, listed, renamed and deleted, until none is left."""
+    pin = ClientPin(Ctap2(judge.device))
+    token = pin.get_pin_token(PIN, ClientPin.PERMISSION.CREDENTIAL_MGMT)
+    manager = CredentialManagement(Ctap2(judge.device), pin.protocol, token)
+    key = CredentialManagement.RESULT
+    left = manager.get_metadata()[key.EXISTING_CRED_COUNT]
+    require(left > 0, "no credential to manage")
+    for rp in manager.enumerate_rps():
+        for credential in manager.enumerate_creds(rp[key.RP_ID_HASH]):
+            credential_id = credential[key.CREDENTIAL_ID]
+            manager.update_user_info(credential_id, {**credential[key.USER], "name": "grace"})
+            renamed = manager.enumerate_creds(rp[key.RP_ID_HASH])
+            require(any(found[key.USER].get("name") == "grace" for found in renamed), "no new name")
+            manager.delete_cred(credential_id)
+            left -= 1
+            require(manager.get_metadata()[key.EXISTING_CRED_COUNT] == left, "the count does not follow")
+    require(left == 0, f"{left} credentials were not listed")
+
+
 def no_anomalies(judge):
     """Nothing that a kernel would have stumbled over, with no pause after control transfers."""
     require(judge.hid.settle == 0, "FIDO_USBIP_SETTLE is not 0")
@@ -288,6 +356,10 @@ def main(attestation, address):
             judge.check(f"py_webauthn-{name}-{conveyance}", py_webauthn, algorithm, conveyance)
         judge.check(f"python-fido2-{name}-resident", python_fido2, algorithm, "direct", True)
     judge.check("python-fido2-u2f", u2f)
+    # From here on the key has a PIN.
+    judge.check("python-fido2-pin", pins)
+    judge.check("python-fido2-hmac-secret", hmac_secret)
+    judge.check("python-fido2-credential-management", credential_management)
     judge.check("usb-anomalies", no_anomalies)
     judge.hid.detach()
     print(f"{judge.passed} passed, {judge.failed} failed, 0 skipped")
