@@ -21,7 +21,7 @@ use crate::x509::{Certificate, Der, Name, PublicPoint};
 const MAX_CERTIFICATE: usize = 640;
 
 /// How many bytes [`Attestation::store`] writes.
-pub(crate) const STORED_LENGTH: usize = 16 + 32 + 2 * (2 + MAX_CERTIFICATE);
+pub(crate) const STORED_LENGTH: usize = 16 + 32 + 3 * (2 + MAX_CERTIFICATE);
 
 type Der640 = Vec<u8, MAX_CERTIFICATE>;
 
@@ -32,6 +32,8 @@ pub(crate) struct Attestation {
     seed: Zeroizing<[u8; 32]>,
     leaf: Der640,
     root: Der640,
+    /// A second leaf for the same key, which says which device this is. Empty in a key of layout 1.
+    enterprise: Der640,
 }
 
 struct KeyPair {
@@ -67,7 +69,7 @@ impl Attestation {
             name[27 + 2 * index] = b"0123456789ABCDEF"[usize::from(byte & 15)];
         }
         let root_name = Name { organizational_unit: false, common_name: core::str::from_utf8(&name).ok()? };
-        let mut certificate = |subject, subject_key: &KeyPair, aaguid| {
+        let mut certificate = |subject, subject_key: &KeyPair, aaguid, device| {
             let certificate = Certificate {
                 serial: &serial(rng),
                 issuer: root_name,
@@ -76,18 +78,29 @@ impl Attestation {
                 subject_key: &subject_key.public,
                 subject_key_id: &subject_key.key_id,
                 aaguid,
+                device,
             };
             issue(&certificate, &root_key.seed, rng)
         };
-        let root = certificate(root_name, &root_key, None)?;
-        let leaf_name = Name { organizational_unit: true, common_name: "Brasskey Attestation" };
-        let leaf = certificate(leaf_name, &leaf_key, Some(aaguid))?;
-        Some(Self { aaguid: *aaguid, seed: leaf_key.seed.clone(), leaf, root })
+        let root = certificate(root_name, &root_key, None, None)?;
+        let leaf_name = |common_name| Name { organizational_unit: true, common_name };
+        let leaf = certificate(leaf_name("Brasskey Attestation"), &leaf_key, Some(aaguid), None)?;
+        // What is known of a device is its key.
+        let mut device = [0; 16];
+        device.copy_from_slice(&leaf_key.key_id[..16]);
+        let name = leaf_name("Brasskey Enterprise Attestation");
+        let enterprise = certificate(name, &leaf_key, Some(aaguid), Some(&device))?;
+        Some(Self { aaguid: *aaguid, seed: leaf_key.seed.clone(), leaf, root, enterprise })
     }
 
     /// The certificate that goes into x5c and into a U2F registration.
     pub(crate) fn leaf(&self) -> &[u8] {
         &self.leaf
+    }
+
+    /// The certificate that goes into x5c of an enterprise attestation.
+    pub(crate) fn enterprise(&self) -> Option<&[u8]> {
+        (!self.enterprise.is_empty()).then_some(&self.enterprise)
     }
 
     /// The certificate that a metadata statement publishes.
@@ -107,15 +120,15 @@ impl Attestation {
         bytes[..16].copy_from_slice(&self.aaguid);
         bytes[16..48].copy_from_slice(self.seed.as_slice());
         let mut at = 48;
-        for certificate in [&self.leaf, &self.root] {
+        for certificate in [&self.leaf, &self.root, &self.enterprise] {
             bytes[at..at + 2].copy_from_slice(&(certificate.len() as u16).to_le_bytes());
             bytes[at + 2..][..certificate.len()].copy_from_slice(certificate);
             at += 2 + MAX_CERTIFICATE;
         }
     }
 
-    /// Reads what [`Self::store`] wrote.
-    pub(crate) fn load(bytes: &[u8]) -> Option<Self> {
+    /// Reads what [`Self::store`] wrote; in layout 1 there was no certificate for an enterprise.
+    pub(crate) fn load(bytes: &[u8], has_enterprise: bool) -> Option<Self> {
         let certificate = |at: usize| {
             let length = u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?);
             Der640::from_slice(bytes.get(at + 2..)?.get(..usize::from(length))?).ok()
@@ -125,6 +138,10 @@ impl Attestation {
             seed: Zeroizing::new(bytes.get(16..48)?.try_into().ok()?),
             leaf: certificate(48)?,
             root: certificate(48 + 2 + MAX_CERTIFICATE)?,
+            enterprise: match has_enterprise {
+                true => certificate(48 + 2 * (2 + MAX_CERTIFICATE))?,
+                false => Der640::new(),
+            },
         })
     }
 }
@@ -167,12 +184,12 @@ pub(crate) enum Statement<'a> {
 }
 
 impl<'a> Statement<'a> {
-    /// `packed` with the key's own certificate.
-    pub(crate) fn packed(signature: &'a Signature, attestation: &'a Attestation) -> Self {
+    /// `packed` with a certificate of the key's own.
+    pub(crate) fn packed(signature: &'a Signature, certificate: &'a [u8]) -> Self {
         Self::Packed {
             alg: Algorithm::Es256.cose(),
             sig: Bytes::new(signature),
-            x5c: Some([Bytes::new(attestation.leaf())]),
+            x5c: Some([Bytes::new(certificate)]),
         }
     }
 

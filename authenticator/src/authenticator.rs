@@ -5,13 +5,10 @@ use ctap_types::ctap2::{Error, Operation as Command};
 use crate::credential::id::unseal;
 use crate::credential::record::Record;
 use crate::credential::{CREDENTIAL_ID_LENGTH, CredProtect, Credential, Sealed};
-use crate::ctap2::{NextAssertion, NextCredential, NextRp};
-use crate::pin::{Permissions, PinState, Protocol, Token};
-use crate::platform::{Clock, Operation, Platform, Presence, Prompt, UserPresence};
+use crate::ctap2::{Enrollment, LargeBlobWrite, NextAssertion, NextCredential, NextRp};
+use crate::pin::PinState;
+use crate::platform::{Clock, Operation, Platform, UserPresence};
 use crate::store::{BootError, Flash, Store, StoreError};
-
-/// How long a command waits for the user, in milliseconds.
-const USER_TIMEOUT_MS: u32 = 30_000;
 
 /// A "get next" command must follow the one before within this time, in milliseconds (CTAP 2.3 §6.3, §6.8.3).
 const NEXT_TIMEOUT_MS: u64 = 30_000;
@@ -40,6 +37,10 @@ pub struct Authenticator<'f, P: Platform> {
     pub(crate) pin: PinState,
     /// What the next command may go on with.
     pub(crate) enumeration: Option<Enumeration>,
+    /// A large-blob array that arrives in pieces.
+    pub(crate) large_blob_write: Option<LargeBlobWrite>,
+    /// A finger that is being enrolled.
+    pub(crate) enrollment: Option<Enrollment>,
 }
 
 /// A discoverable credential, as its owner may list it. The private key is not shown.
@@ -71,7 +72,14 @@ impl<'f, P: Platform> Authenticator<'f, P> {
     pub fn boot(flash: &'f mut Flash<P::Storage>, mut platform: P) -> Result<Self, BootError> {
         let aaguid = platform.identity().aaguid;
         let store = Store::open(flash, &aaguid, platform.rng())?;
-        Ok(Self { store, platform, pin: PinState::default(), enumeration: None })
+        Ok(Self {
+            store,
+            platform,
+            pin: PinState::default(),
+            enumeration: None,
+            large_blob_write: None,
+            enrollment: None,
+        })
     }
 
     /// Answers one CTAP2 message: a command byte and its parameters in CBOR (CTAP 2.3 §6, §8).
@@ -113,6 +121,11 @@ impl<'f, P: Platform> Authenticator<'f, P> {
             Ok(Command::ClientPin) => self.client_pin(parameters, response),
             Ok(Command::Reset) => self.reset(),
             Ok(Command::Selection) => self.selection(),
+            Ok(Command::LargeBlobs) => self.large_blobs(parameters, response),
+            Ok(Command::Config) => self.config(parameters),
+            Ok(Command::BioEnrollment | Command::PreviewBioEnrollment) => {
+                self.bio_enrollment(parameters, response)
+            }
             _ => Err(Error::InvalidCommand),
         }
     }
@@ -148,82 +161,6 @@ impl<'f, P: Platform> Authenticator<'f, P> {
                 cred_protect: sealed.cred_protect,
             });
         })
-    }
-
-    /// Asks for a touch and waits for it.
-    ///
-    /// Errors: `OPERATION_DENIED`, `USER_ACTION_TIMEOUT` after 30 s, `KEEPALIVE_CANCEL`.
-    pub(crate) fn confirm(
-        &mut self,
-        operation: Operation,
-        rp: Option<(&str, &[u8; 32])>,
-        user: Option<&str>,
-    ) -> Result<(), Error> {
-        let prompt =
-            Prompt { operation, rp_id: rp.map(|(id, _)| id), rp_id_hash: rp.map(|(_, hash)| hash), user };
-        match self.platform.user().wait(&prompt, USER_TIMEOUT_MS) {
-            Presence::Granted => Ok(()),
-            Presence::Denied => Err(Error::OperationDenied),
-            Presence::TimedOut => Err(Error::UserActionTimeout),
-            Presence::Cancelled => Err(Error::KeepaliveCancel),
-        }
-    }
-
-    /// Lets the user choose a key: what a platform means by an empty `pinUvAuthParam` (CTAP 2.3 §6.1.2 step 1,
-    /// §6.2.2 step 1).
-    ///
-    /// Errors: always one. After a touch it says whether there is a PIN: `PIN_INVALID` or `PIN_NOT_SET`.
-    pub(crate) fn choose(&mut self, operation: Operation, rp: (&str, &[u8; 32])) -> Result<(), Error> {
-        self.confirm(operation, Some(rp), None)?;
-        Err(if self.store.pin().is_set() { Error::PinInvalid } else { Error::PinNotSet })
-    }
-
-    /// Is the user verified by a `pinUvAuthParam` over the client data hash? Without one, no.
-    ///
-    /// Errors: `MISSING_PARAMETER` without a protocol, `INVALID_PARAMETER` for an unknown one,
-    /// `PIN_AUTH_INVALID` unless a token for this permission and this site made it.
-    pub(crate) fn verify_user(
-        &mut self,
-        param: Option<&[u8]>,
-        protocol: Option<u64>,
-        client_data_hash: &[u8; 32],
-        permission: Permissions,
-        rp_id_hash: &[u8; 32],
-    ) -> Result<bool, Error> {
-        let Some(param) = param else { return Ok(false) };
-        self.authorize(Some(param), protocol, &[client_data_hash], permission)?.bind(rp_id_hash)?;
-        Ok(true)
-    }
-
-    /// Checks a `pinUvAuthParam` over `message`, and gives the token that made it.
-    ///
-    /// Errors: `PUAT_REQUIRED` without one, and as in [`Self::verify_user`].
-    pub(crate) fn authorize(
-        &mut self,
-        param: Option<&[u8]>,
-        protocol: Option<u64>,
-        message: &[&[u8]],
-        permission: Permissions,
-    ) -> Result<&mut Token, Error> {
-        let param = param.ok_or(Error::PinRequired)?;
-        let protocol = Protocol::parse(protocol.ok_or(Error::MissingParameter)?)?;
-        let token = self.token().ok_or(Error::PinAuthInvalid)?;
-        token.authorize(protocol, param, message, permission)?;
-        Ok(token)
-    }
-
-    /// The token in use, if its time has not come.
-    pub(crate) fn token(&mut self) -> Option<&mut Token> {
-        let now_ms = self.now_ms();
-        self.pin.token.take_if(|token| token.expired(now_ms));
-        self.pin.token.as_mut()
-    }
-
-    /// Ends what a token is good for, once it has made a credential or an assertion with a touch.
-    pub(crate) fn spend_token(&mut self) {
-        if let Some(token) = &mut self.pin.token {
-            token.spend();
-        }
     }
 
     /// Opens a credential that a site named. `None` if it is not this key's, not this site's, or was deleted.

@@ -18,6 +18,8 @@ enum Status {
     NoError = 0x9000,
     WrongLength = 0x6700,
     ConditionsNotSatisfied = 0x6985,
+    /// alwaysUv is on, and U2F cannot verify a user (CTAP 2.3 §7.2.4).
+    CommandNotAllowed = 0x6986,
     WrongData = 0x6a80,
     InstructionNotSupported = 0x6d00,
     ClassNotSupported = 0x6e00,
@@ -95,6 +97,9 @@ impl<P: Platform> Authenticator<'_, P> {
 
     fn u2f(&mut self, request: &[u8], response: &mut Writer<'_>) -> Result<(), Status> {
         let (instruction, p1, data) = parse_apdu(request)?;
+        if self.store.state().always_uv {
+            return Err(Status::CommandNotAllowed);
+        }
         match instruction {
             REGISTER => self.u2f_register(data, response),
             AUTHENTICATE => self.u2f_authenticate(p1, data, response),
@@ -106,7 +111,8 @@ impl<P: Platform> Authenticator<'_, P> {
 
     /// Takes a touch that is waiting to be used.
     fn touched(&mut self, operation: Operation, application: &[u8; 32]) -> Result<(), Status> {
-        let prompt = Prompt { operation, rp_id: None, rp_id_hash: Some(application), user: None };
+        let prompt =
+            Prompt { operation, rp_id: None, rp_id_hash: Some(application), user: None, long_touch: false };
         match self.platform.user().wait(&prompt, 0) {
             Presence::Granted => Ok(()),
             _ => Err(Status::ConditionsNotSatisfied),
@@ -121,6 +127,8 @@ impl<P: Platform> Authenticator<'_, P> {
         let mut sealed = Sealed {
             algorithm: Algorithm::Es256,
             discoverable: false,
+            large_blob_key: false,
+            third_party_payment: false,
             cred_protect: CredProtect::Optional,
             seed: [0; 32],
             public: [0; 32],

@@ -40,6 +40,7 @@ mod credential;
 mod ctap1;
 mod ctap2;
 mod extension;
+mod local;
 mod pin;
 mod platform;
 mod store;
@@ -47,12 +48,17 @@ mod store;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod user;
 mod wire;
 mod x509;
 
 pub use authenticator::{Authenticator, CredentialSummary};
 pub use credential::CredProtect;
-pub use platform::{AttestationPolicy, Clock, Identity, Operation, Platform, Presence, Prompt, UserPresence};
+pub use local::Refusal;
+pub use platform::{
+    AttestationPolicy, Clock, Identity, Operation, Platform, Presence, Profile, Prompt, Scan, Sensor,
+    UserPresence, UserVerification,
+};
 pub use store::{BootError, Flash, StoreError};
 
 /// How many discoverable credentials a key holds at most, whatever its flash.

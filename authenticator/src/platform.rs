@@ -27,6 +27,17 @@ pub trait Platform {
     fn user(&mut self) -> &mut Self::UserPresence;
     /// Which product this is and how large it is.
     fn identity(&self) -> &Identity;
+
+    /// The fingerprint sensor, on a body that has one. Without it, the key announces neither `uv` nor `bioEnroll`.
+    fn verification(&mut self) -> Option<&mut dyn UserVerification> {
+        None
+    }
+
+    /// Is this one of the RP IDs to which vendor-facilitated enterprise attestation is given (CTAP 2.3 §7.1.3)?
+    fn is_enterprise_rp(&self, rp_id: &str) -> bool {
+        let _ = rp_id;
+        false
+    }
 }
 
 /// Milliseconds since power-up.
@@ -49,6 +60,39 @@ pub trait UserPresence {
 
     /// Draws the user's attention for a moment (CTAPHID_WINK). Returns at once.
     fn wink(&mut self);
+}
+
+/// A built-in user verification method: a fingerprint sensor (CTAP 2.3 §3, §6.7).
+pub trait UserVerification {
+    /// What kind of sensor it is.
+    fn sensor(&self) -> Sensor;
+
+    /// Asks for a finger and waits for it, `timeout_ms` milliseconds at most; as [`UserPresence::wait`].
+    fn scan(&mut self, prompt: &Prompt<'_>, timeout_ms: u32) -> Scan;
+}
+
+/// What a fingerprint sensor is like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sensor {
+    /// A finger is swiped over it, not put on it.
+    pub swipe: bool,
+    /// How many good samples make a template, 1 or more.
+    pub samples: u8,
+}
+
+/// What a fingerprint sensor saw.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Scan {
+    /// A finger: the same 32 bytes for the same finger, which nobody can guess for another one's.
+    Finger([u8; 32]),
+    /// A finger, but no good sample of it; why, as in `lastEnrollSampleStatus` (CTAP 2.3 §6.7.3).
+    Poor(u8),
+    /// The user said no.
+    Denied,
+    /// Nobody touched in time.
+    TimedOut,
+    /// The host took the request back.
+    Cancelled,
 }
 
 /// What the user answered.
@@ -75,6 +119,8 @@ pub struct Prompt<'a> {
     pub rp_id_hash: Option<&'a [u8; 32]>,
     /// The account's name, where known.
     pub user: Option<&'a str>,
+    /// The touch has to last ten seconds (CTAP 2.3 §6.11.6).
+    pub long_touch: bool,
 }
 
 /// What a touch will do.
@@ -89,6 +135,21 @@ pub enum Operation {
     Select,
     /// Erase every credential.
     Reset,
+    /// Show a finger to be verified, for whatever the platform goes on to do.
+    Verify,
+    /// Show a finger to be enrolled.
+    Enroll,
+}
+
+/// Which version of CTAP2 the key says it speaks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Profile {
+    /// CTAP 2.3, the newest.
+    #[default]
+    V2_3,
+    /// CTAP 2.1: for platforms that stumble over a version that they do not know. Members, options and extensions
+    /// that came later are not announced.
+    V2_1,
 }
 
 /// Which attestation makeCredential gives where the relying party does not choose.
@@ -116,4 +177,39 @@ pub struct Identity {
     pub max_discoverable: u16,
     /// Which attestation makeCredential gives.
     pub attestation: AttestationPolicy,
+    /// Which version the key says it speaks.
+    pub profile: Profile,
+    /// The key is made for an enterprise: it may be told to say which one it is (CTAP 2.3 §7.1).
+    pub enterprise_attestation: bool,
+    /// The body can tell a touch of ten seconds from a shorter one.
+    pub long_touch: bool,
+}
+
+impl Default for Identity {
+    /// No product: the rest of a body's own identity.
+    fn default() -> Self {
+        Self {
+            aaguid: [0; 16],
+            firmware_version: 0,
+            max_msg_size: 1024,
+            max_discoverable: crate::MAX_DISCOVERABLE as u16,
+            attestation: AttestationPolicy::default(),
+            profile: Profile::default(),
+            enterprise_attestation: false,
+            long_touch: false,
+        }
+    }
+}
+
+/// Without the finger.
+impl core::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Finger(_) => "Finger",
+            Self::Poor(_) => "Poor",
+            Self::Denied => "Denied",
+            Self::TimedOut => "TimedOut",
+            Self::Cancelled => "Cancelled",
+        })
+    }
 }

@@ -13,6 +13,9 @@ const AUTHORITY_KEY_IDENTIFIER: Extension = Extension { oid: &[0x55, 0x1d, 0x23]
 /// id-fido-gen-ce-aaguid, 1.3.6.1.4.1.45724.1.1.4
 const FIDO_AAGUID: Extension =
     Extension { oid: &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xe5, 0x1c, 0x01, 0x01, 0x04], critical: false };
+/// id-fido-gen-ce-sernum, 1.3.6.1.4.1.45724.1.1.2
+const FIDO_SERIAL_NUMBER: Extension =
+    Extension { oid: &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xe5, 0x1c, 0x01, 0x01, 0x02], critical: false };
 /// fidoU2FTransports, 1.3.6.1.4.1.45724.2.1.1
 const FIDO_TRANSPORTS: Extension =
     Extension { oid: &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xe5, 0x1c, 0x02, 0x01, 0x01], critical: false };
@@ -68,6 +71,8 @@ pub(crate) struct Certificate<'a> {
     pub(crate) subject_key_id: &'a [u8; 20],
     /// The authenticator's model for a leaf; `None` for a root, which is a CA.
     pub(crate) aaguid: Option<&'a [u8; 16]>,
+    /// Which device this is, in a leaf for enterprise attestation (WebAuthn §8.2.2).
+    pub(crate) device: Option<&'a [u8; 16]>,
 }
 
 /// DER that is being written: what does not fit is dropped, and [`Der::finish`] says so.
@@ -184,6 +189,9 @@ impl<'a> Der<'a> {
                 self.extension(&FIDO_AAGUID, |der| der.value(OCTET_STRING, aaguid));
                 // uSB (bit 2)
                 self.extension(&FIDO_TRANSPORTS, |der| der.value(BIT_STRING, &[5, 0x20]));
+                if let Some(device) = certificate.device {
+                    self.extension(&FIDO_SERIAL_NUMBER, |der| der.value(OCTET_STRING, device));
+                }
             }
             // keyCertSign (bit 5)
             None => self.extension(&KEY_USAGE, |der| der.value(BIT_STRING, &[2, 0x04])),

@@ -31,6 +31,10 @@ pub(crate) type CredentialId = [u8; CREDENTIAL_ID_LENGTH];
 
 /// Set for a discoverable credential: its ID is good only as long as its record is in the store.
 const FLAG_DISCOVERABLE: u8 = 1 << 0;
+/// Set if the site asked for a largeBlobKey.
+const FLAG_LARGE_BLOB_KEY: u8 = 1 << 1;
+/// Set if the site asked for third-party payment.
+const FLAG_THIRD_PARTY_PAYMENT: u8 = 1 << 2;
 
 /// What a credential ID seals. Debug shows none of it: `seed` is the private key.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -38,6 +42,8 @@ pub(crate) struct Sealed {
     #[zeroize(skip)]
     pub(crate) algorithm: Algorithm,
     pub(crate) discoverable: bool,
+    pub(crate) large_blob_key: bool,
+    pub(crate) third_party_payment: bool,
     #[zeroize(skip)]
     pub(crate) cred_protect: CredProtect,
     pub(crate) seed: [u8; 32],
@@ -59,7 +65,14 @@ pub(crate) fn seal(
 
     let mut plain = [0; SEALED];
     plain[0] = sealed.algorithm as u8;
-    plain[1] = if sealed.discoverable { FLAG_DISCOVERABLE } else { 0 };
+    plain[1] = [
+        (sealed.discoverable, FLAG_DISCOVERABLE),
+        (sealed.large_blob_key, FLAG_LARGE_BLOB_KEY),
+        (sealed.third_party_payment, FLAG_THIRD_PARTY_PAYMENT),
+    ]
+    .iter()
+    .filter(|(set, _)| *set)
+    .fold(0, |flags, (_, flag)| flags | flag);
     plain[2] = sealed.cred_protect as u8;
     plain[8..40].copy_from_slice(&sealed.seed);
     plain[40..].copy_from_slice(&sealed.public);
@@ -95,6 +108,8 @@ pub(crate) fn unseal(id: &[u8], rp_id_hash: &[u8; 32], wrapping_key: &[u8; 32]) 
     let sealed = Sealed {
         algorithm: Algorithm::from_stored(plain[0])?,
         discoverable: plain[1] & FLAG_DISCOVERABLE != 0,
+        large_blob_key: plain[1] & FLAG_LARGE_BLOB_KEY != 0,
+        third_party_payment: plain[1] & FLAG_THIRD_PARTY_PAYMENT != 0,
         cred_protect: CredProtect::try_from(u64::from(plain[2])).ok()?,
         seed: plain[8..40].try_into().ok()?,
         public: plain[40..].try_into().ok()?,
@@ -123,6 +138,8 @@ mod tests {
         Sealed {
             algorithm: Algorithm::EdDsa,
             discoverable: true,
+            large_blob_key: false,
+            third_party_payment: true,
             cred_protect: CredProtect::Required,
             seed: [3; 32],
             public: [4; 32],
@@ -134,7 +151,7 @@ mod tests {
         let id = seal(&sample(), &[1; 32], &[2; 32], &mut testing::rng(1)).unwrap();
         let opened = unseal(&id, &[1; 32], &[2; 32]).unwrap();
         assert_eq!(opened.algorithm, Algorithm::EdDsa);
-        assert!(opened.discoverable);
+        assert!(opened.discoverable && opened.third_party_payment && !opened.large_blob_key);
         assert_eq!(opened.cred_protect, CredProtect::Required);
         assert_eq!((opened.seed, opened.public), ([3; 32], [4; 32]));
     }

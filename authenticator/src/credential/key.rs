@@ -71,6 +71,11 @@ pub(crate) fn derive(seed: &[u8; 32], label: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(mac.finalize().into_bytes().into())
 }
 
+/// The key of a credential for its large blobs (CTAP 2.3 §12.3).
+pub(crate) fn large_blob_key(seed: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    derive(seed, &[b"largeBlobKey"])
+}
+
 /// HMAC-SHA-256 with a 32-byte key.
 fn new_hmac(key: &[u8; 32]) -> Hmac<Sha256> {
     let mut block = [0; 64];

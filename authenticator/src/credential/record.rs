@@ -8,10 +8,13 @@ use super::CREDENTIAL_ID_LENGTH;
 /// An RP ID is kept up to this many bytes; `rp_id_hash` is kept beside it, so only its display is cut.
 pub(crate) const MAX_RP_ID: usize = 256;
 
-/// The largest record in bytes: every member at its largest, with CBOR's heads.
-pub(crate) const MAX_RECORD: usize = CREDENTIAL_ID_LENGTH + 32 + MAX_RP_ID + 3 * 64 + 5 + 32;
+/// The longest credBlob, in bytes: getInfo's maxCredBlobLength.
+pub(crate) const MAX_CRED_BLOB: usize = 32;
 
-/// One discoverable credential, as it is stored: canonical CBOR with the keys 1 to 7.
+/// The largest record in bytes: every member at its largest, with CBOR's heads.
+pub(crate) const MAX_RECORD: usize = CREDENTIAL_ID_LENGTH + 32 + MAX_RP_ID + 3 * 64 + 5 + MAX_CRED_BLOB + 32;
+
+/// One discoverable credential, as it is stored: canonical CBOR with the keys 1 to 8.
 #[derive(Clone, Debug, DeserializeIndexed, SerializeIndexed)]
 #[serde_indexed(offset = 1)]
 pub(crate) struct Record<'a> {
@@ -26,4 +29,6 @@ pub(crate) struct Record<'a> {
     pub(crate) user_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user_display_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cred_blob: Option<&'a Bytes>,
 }

@@ -6,10 +6,10 @@ use serde_indexed::SerializeIndexed;
 
 use super::output::{Descriptor, RpOutput, UserOutput};
 use crate::authenticator::{Authenticator, Next};
-use crate::credential::key::public_key;
+use crate::credential::key::{large_blob_key, public_key};
 use crate::credential::record::Record;
 use crate::credential::{CoseKey, Credential};
-use crate::pin::{Permissions, Token};
+use crate::pin::{Permissions, Protocol};
 use crate::platform::Platform;
 use crate::store::{RpPosition, decode};
 use crate::wire::{Descriptors, Map, User, Value};
@@ -46,6 +46,11 @@ impl<'a> Request<'a> {
         self.params.ok_or(Error::MissingParameter)?.map()?.require(key)
     }
 
+    /// What `pinUvAuthParam` covers.
+    fn signed(&self) -> [&[u8]; 2] {
+        [core::slice::from_ref(&self.subcommand), self.params.map(Value::raw).unwrap_or_default()]
+    }
+
     fn credential_id(&self) -> Result<&'a [u8], Error> {
         Descriptors::entry(self.param(0x02)?)?.ok_or(Error::NoCredentials)
     }
@@ -74,16 +79,31 @@ struct Response<'a> {
     total_credentials: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cred_protect: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    large_blob_key: Option<&'a Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    third_party_payment: Option<bool>,
+}
+
+/// Which token let a platform begin to read.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Reader {
+    /// The one in use; what it began ends with it.
+    Token,
+    /// The persistent one.
+    Persistent,
 }
 
 /// What enumerateRPsGetNextRP goes on with.
 pub(crate) struct NextRp {
+    reader: Reader,
     after: RpPosition,
     left: usize,
 }
 
 /// What enumerateCredentialsGetNextCredential goes on with.
 pub(crate) struct NextCredential {
+    reader: Reader,
     rp_id_hash: [u8; 32],
     before: u32,
     left: usize,
@@ -110,7 +130,7 @@ impl<P: Platform> Authenticator<'_, P> {
         }
         match request.subcommand {
             subcommand::GET_CREDS_METADATA => {
-                self.may_manage(&request)?.check_any_site()?;
+                self.may_read(&request, None)?;
                 let answer = Response {
                     existing_resident_credentials_count: Some(self.store.len()),
                     max_possible_remaining_resident_credentials_count: Some(self.remaining()),
@@ -119,37 +139,37 @@ impl<P: Platform> Authenticator<'_, P> {
                 crate::wire::encode(&answer, response)
             }
             subcommand::ENUMERATE_RPS_BEGIN => {
-                self.may_manage(&request)?.check_any_site()?;
+                let reader = self.may_read(&request, None)?;
                 let mut total = 0;
                 let mut position = None;
                 while let Some((found, _)) = self.store.next_rp(position)? {
                     position = Some(found);
                     total += 1;
                 }
-                self.show_rp(channel, None, total, Some(total), response)
+                self.show_rp(channel, reader, None, total, Some(total), response)
             }
             subcommand::ENUMERATE_RPS_GET_NEXT_RP => match next {
-                Some(Next::RelyingParty(NextRp { after, left })) if self.token().is_some() => {
-                    self.show_rp(channel, Some(after), left, None, response)
+                Some(Next::RelyingParty(NextRp { reader, after, left })) if self.still_reads(reader) => {
+                    self.show_rp(channel, reader, Some(after), left, None, response)
                 }
                 _ => Err(Error::NotAllowed),
             },
             subcommand::ENUMERATE_CREDENTIALS_BEGIN => {
                 let rp_id_hash = request.param(0x01)?.bytes()?;
                 let rp_id_hash: [u8; 32] = rp_id_hash.try_into().map_err(|_| Error::InvalidParameter)?;
-                self.may_manage(&request)?.check_site(&rp_id_hash)?;
+                let reader = self.may_read(&request, Some(&rp_id_hash))?;
                 let mut total = 0;
                 self.store.find(&rp_id_hash, None, |_, _| {
                     total += 1;
                     false
                 })?;
-                self.show_credential(channel, rp_id_hash, None, total, Some(total), response)
+                self.show_credential(channel, reader, rp_id_hash, None, total, Some(total), response)
             }
             subcommand::ENUMERATE_CREDENTIALS_GET_NEXT_CREDENTIAL => match next {
-                Some(Next::Credential(NextCredential { rp_id_hash, before, left }))
-                    if self.token().is_some() =>
+                Some(Next::Credential(NextCredential { reader, rp_id_hash, before, left }))
+                    if self.still_reads(reader) =>
                 {
-                    self.show_credential(channel, rp_id_hash, Some(before), left, None, response)
+                    self.show_credential(channel, reader, rp_id_hash, Some(before), left, None, response)
                 }
                 _ => Err(Error::NotAllowed),
             },
@@ -181,33 +201,67 @@ impl<P: Platform> Authenticator<'_, P> {
     }
 
     /// Checks the token; the parameter covers the subcommand and its parameters as they were received.
-    fn may_manage(&mut self, request: &Request<'_>) -> Result<&mut Token, Error> {
-        let params = request.params.map(Value::raw).unwrap_or_default();
+    fn may_manage(&mut self, request: &Request<'_>) -> Result<(), Error> {
         self.authorize(
             request.pin_uv_auth_param,
             request.pin_uv_auth_protocol,
-            &[&[request.subcommand], params],
+            &request.signed(),
             Permissions::CREDENTIAL_MANAGEMENT,
-        )
+        )?;
+        Ok(())
     }
 
-    /// The discoverable credential with this ID, whichever site it is for, if the token may manage that one.
-    fn managed(&mut self, id: &[u8]) -> Result<Credential, Error> {
+    /// The same for reading, for which the persistent token is enough. A token that is bound to a site reads only
+    /// what belongs to it.
+    fn may_read(&mut self, request: &Request<'_>, site: Option<&[u8; 32]>) -> Result<Reader, Error> {
+        let param = request.pin_uv_auth_param.ok_or(Error::PinRequired)?;
+        let protocol = Protocol::parse(request.pin_uv_auth_protocol.ok_or(Error::MissingParameter)?)?;
+        if protocol.verify(&self.store.state().persistent_token, &request.signed(), param) {
+            return Ok(Reader::Persistent);
+        }
+        self.may_manage(request)?;
+        let token = self.token().ok_or(Error::PinAuthInvalid)?;
+        match site {
+            Some(rp_id_hash) => token.check_site(rp_id_hash)?,
+            None => token.check_any_site()?,
+        }
+        Ok(Reader::Token)
+    }
+
+    fn still_reads(&mut self, reader: Reader) -> bool {
+        reader == Reader::Persistent || self.token().is_some()
+    }
+
+    /// The discoverable credential with this ID, whichever site it is for.
+    ///
+    /// Errors: `NO_CREDENTIALS`.
+    pub(crate) fn stored(&mut self, id: &[u8]) -> Result<Credential, Error> {
         let mut position = None;
         while let Some((found, bytes)) = self.store.next_rp(position)? {
             position = Some(found);
             let rp_id_hash: [u8; 32] = (**decode(&bytes)?.rp_id_hash).try_into().map_err(|_| Error::Other)?;
-            if let Some(credential) = self.named(id, &rp_id_hash)? {
-                self.token().ok_or(Error::PinAuthInvalid)?.check_site(&rp_id_hash)?;
+            if let Some(credential) = self.named(id, &rp_id_hash)?
+                && credential.stored.is_some()
+            {
                 return Ok(credential);
             }
         }
         Err(Error::NoCredentials)
     }
 
+    /// The same, if the token may manage it.
+    fn managed(&mut self, id: &[u8]) -> Result<Credential, Error> {
+        let credential = self.stored(id)?;
+        let stored = credential.stored.as_ref().ok_or(Error::NoCredentials)?;
+        let rp_id_hash = (**stored.record()?.rp_id_hash).try_into().map_err(|_| Error::Other)?;
+        self.token().ok_or(Error::PinAuthInvalid)?.check_site(&rp_id_hash)?;
+        Ok(credential)
+    }
+
     fn show_rp(
         &mut self,
         channel: u32,
+        reader: Reader,
         after: Option<RpPosition>,
         left: usize,
         total_rps: Option<usize>,
@@ -222,13 +276,18 @@ impl<P: Platform> Authenticator<'_, P> {
             ..Response::default()
         };
         let left = left.saturating_sub(1);
-        self.go_on(channel, (left > 0).then_some(Next::RelyingParty(NextRp { after: position, left })));
+        self.go_on(
+            channel,
+            (left > 0).then_some(Next::RelyingParty(NextRp { reader, after: position, left })),
+        );
         crate::wire::encode(&answer, response)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what an enumeration remembers, and where it answers")]
     fn show_credential(
         &mut self,
         channel: u32,
+        reader: Reader,
         rp_id_hash: [u8; 32],
         before: Option<u32>,
         left: usize,
@@ -238,17 +297,21 @@ impl<P: Platform> Authenticator<'_, P> {
         let credential = self.store.find(&rp_id_hash, before, |_, _| true)?.ok_or(Error::NoCredentials)?;
         let stored = credential.stored.as_ref().ok_or(Error::NoCredentials)?;
         let record = stored.record()?;
-        let (public_key, _) = public_key(credential.sealed.algorithm, &credential.sealed.seed)?;
+        let sealed = &credential.sealed;
+        let (public_key, _) = public_key(sealed.algorithm, &sealed.seed)?;
+        let large_blob_key = sealed.large_blob_key.then(|| large_blob_key(&sealed.seed));
         let answer = Response {
             user: Some(UserOutput::new(&record, true)),
             credential_id: Some(Descriptor::new(&credential.id)),
             public_key: Some(public_key),
             total_credentials,
-            cred_protect: Some(credential.sealed.cred_protect as u8),
+            cred_protect: Some(sealed.cred_protect as u8),
+            large_blob_key: large_blob_key.as_ref().map(|key| Bytes::new(key.as_slice())),
+            third_party_payment: Some(sealed.third_party_payment),
             ..Response::default()
         };
         let left = left.saturating_sub(1);
-        let next = NextCredential { rp_id_hash, before: stored.order, left };
+        let next = NextCredential { reader, rp_id_hash, before: stored.order, left };
         self.go_on(channel, (left > 0).then_some(Next::Credential(next)));
         crate::wire::encode(&answer, response)
     }

@@ -10,12 +10,13 @@ use super::client_data_hash;
 use super::get_info::max_credential_count_in_list;
 use super::output::{Descriptor, UserOutput};
 use crate::authenticator::{Authenticator, Next};
-use crate::credential::key::sign;
+use crate::credential::key::{large_blob_key, sign};
 use crate::credential::record::Record;
 use crate::credential::{Credential, Sealed};
-use crate::extension::{GetAssertionOutputs, HmacSecret, HmacSecretInput};
+use crate::extension::{GetAssertionInputs, GetAssertionOutputs, HmacSecret, Wanted};
 use crate::pin::Permissions;
 use crate::platform::{Operation, Platform};
+use crate::user::Verification;
 use crate::wire::{Descriptors, Map, Options, Value};
 
 struct Request<'a> {
@@ -23,7 +24,7 @@ struct Request<'a> {
     client_data_hash: &'a [u8; 32],
     /// `None` also for an empty list, which asks for nothing in particular.
     allow_list: Option<Descriptors<'a>>,
-    hmac_secret: Option<HmacSecretInput<'a>>,
+    extensions: GetAssertionInputs<'a>,
     options: Options,
     pin_uv_auth_param: Option<&'a [u8]>,
     pin_uv_auth_protocol: Option<u64>,
@@ -32,15 +33,11 @@ struct Request<'a> {
 impl<'a> Request<'a> {
     fn parse(parameters: &'a [u8], list_limit: usize) -> Result<Self, Error> {
         let map = Map::parameters(parameters)?;
-        let extensions = map.get(0x04).map(Value::map).transpose()?;
         let request = Self {
             rp_id: map.require(0x01)?.text()?,
             client_data_hash: client_data_hash(map.require(0x02)?)?,
             allow_list: map.get(0x03).map(|list| Descriptors::parse(list, list_limit)).transpose()?,
-            hmac_secret: extensions
-                .and_then(|map| map.get_text("hmac-secret"))
-                .map(HmacSecretInput::parse)
-                .transpose()?,
+            extensions: GetAssertionInputs::parse(map.get(0x04))?,
             options: Options::parse(map.get(0x05))?,
             pin_uv_auth_param: map.get(0x06).map(Value::bytes).transpose()?,
             pin_uv_auth_protocol: map.get(0x07).map(Value::unsigned).transpose()?,
@@ -59,6 +56,11 @@ struct Response<'a> {
     user: Option<UserOutput<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     number_of_credentials: Option<usize>,
+    /// A key without a display has nothing to select on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_selected: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    large_blob_key: Option<&'a Bytes>,
 }
 
 /// What every assertion of one getAssertion shares.
@@ -68,6 +70,7 @@ struct Ceremony {
     user_present: bool,
     user_verified: bool,
     hmac_secret: Option<HmacSecret>,
+    wanted: Wanted,
 }
 
 /// What getNextAssertion goes on with.
@@ -94,38 +97,47 @@ impl<P: Platform> Authenticator<'_, P> {
         if request.pin_uv_auth_param.is_some_and(<[u8]>::is_empty) {
             self.choose(Operation::Authenticate, rp)?;
         }
-        if request.options.uv == Some(true) && request.pin_uv_auth_param.is_none() {
-            return Err(Error::InvalidOption);
-        }
+        let user_present = request.options.up != Some(false);
+        let verification = Verification {
+            param: request.pin_uv_auth_param,
+            protocol: request.pin_uv_auth_protocol,
+            uv: request.options.uv,
+        };
+        let built_in = self.wants_built_in_uv(verification, user_present)?;
         if request.options.rk.is_some() {
             return Err(Error::UnsupportedOption);
         }
-        let user_present = request.options.up != Some(false);
-        if request.hmac_secret.is_some() && !user_present {
+        if request.extensions.hmac_secret.is_some() && !user_present {
             return Err(Error::UnsupportedOption);
         }
-        let user_verified = self.verify_user(
-            request.pin_uv_auth_param,
-            request.pin_uv_auth_protocol,
+        let evidence = self.verify_user(
+            verification,
+            built_in,
             request.client_data_hash,
             Permissions::GET_ASSERTION,
-            rp.1,
+            Operation::Authenticate,
+            rp,
         )?;
-        let client_data_hash = *request.client_data_hash;
-        let mut ceremony =
-            Ceremony { rp_id_hash, client_data_hash, user_present, user_verified, hmac_secret: None };
+        let mut ceremony = Ceremony {
+            rp_id_hash,
+            client_data_hash: *request.client_data_hash,
+            user_present,
+            user_verified: evidence.verified,
+            hmac_secret: None,
+            wanted: request.extensions.wanted,
+        };
 
         let (credential, matches) = match request.allow_list {
             Some(list) => (self.first_allowed(list, &ceremony)?, 1),
             None => (self.discover(&ceremony, None)?, self.count_matches(&ceremony)?),
         };
         let credential = credential.ok_or(Error::NoCredentials)?;
-        if ceremony.user_present {
+        if user_present && !evidence.present {
             let record = credential.stored.as_ref().map(|stored| stored.record()).transpose()?;
             let name = record.and_then(|record| record.user_name);
             self.confirm(Operation::Authenticate, Some(rp), name)?;
         }
-        if let Some(input) = request.hmac_secret {
+        if let Some(input) = request.extensions.hmac_secret {
             let secret = self.shared_secret(input.protocol, &input.platform_key)?;
             ceremony.hmac_secret = Some(input.open(secret)?);
         }
@@ -206,20 +218,33 @@ impl<P: Platform> Authenticator<'_, P> {
         let count = self.store.next_count()?;
         let mut auth_data = AuthData::new(&ceremony.rp_id_hash, flags, count)?;
         let seed = &credential.sealed.seed;
-        if let Some(hmac_secret) = &ceremony.hmac_secret {
-            let output = hmac_secret.evaluate(seed, ceremony.user_verified, self.platform.rng())?;
-            auth_data.extend(&GetAssertionOutputs { hmac_secret: Bytes::new(&output) })?;
+        let sealed = &credential.sealed;
+        let hmac_secret = match &ceremony.hmac_secret {
+            Some(secret) => Some(secret.evaluate(seed, ceremony.user_verified, self.platform.rng())?),
+            None => None,
+        };
+        let cred_blob = record.as_ref().and_then(|record| record.cred_blob).unwrap_or_default();
+        let outputs = GetAssertionOutputs {
+            cred_blob: ceremony.wanted.cred_blob.then_some(cred_blob),
+            hmac_secret: hmac_secret.as_ref().map(|output| Bytes::new(output)),
+            third_party_payment: ceremony.wanted.third_party_payment.then_some(sealed.third_party_payment),
+        };
+        if !outputs.is_empty() {
+            auth_data.extend(&outputs)?;
         }
-        let Sealed { algorithm, ref public, .. } = credential.sealed;
         let message = [&**auth_data.as_bytes(), &ceremony.client_data_hash[..]];
-        let signature = sign(algorithm, seed, public, &message, self.platform.rng())?;
+        let signature = sign(sealed.algorithm, seed, &sealed.public, &message, self.platform.rng())?;
         let named = several && ceremony.user_verified;
+        let wants_key = ceremony.wanted.large_blob_key && sealed.large_blob_key;
+        let large_blob_key = wants_key.then(|| large_blob_key(seed));
         let answer = Response {
             credential: Descriptor::new(&credential.id),
             auth_data: auth_data.as_bytes(),
             signature: Bytes::new(&signature),
             user: record.map(|record| UserOutput::new(&record, named)),
             number_of_credentials,
+            user_selected: None,
+            large_blob_key: large_blob_key.as_ref().map(|key| Bytes::new(key.as_slice())),
         };
         crate::wire::encode(&answer, response)
     }

@@ -16,6 +16,8 @@ impl<P: Platform> Authenticator<'_, P> {
         }
         self.confirm(Operation::Reset, None, None)?;
         self.pin = PinState::default();
+        self.large_blob_write = None;
+        self.enrollment = None;
         self.store.reset(self.platform.rng())?;
         Ok(0)
     }

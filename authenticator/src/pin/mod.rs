@@ -1,12 +1,15 @@
-//! The PIN: protocols, retries and tokens (CTAP 2.3 §6.5).
+//! PIN and user verification: protocols, retries and tokens (CTAP 2.3 §6.5).
 
 mod protocol;
-mod retries;
+mod record;
 mod token;
 
-pub(crate) use protocol::{KeyAgreement, Protocol, SharedSecret, parse_public};
-pub(crate) use retries::{MAX_PIN_RETRIES, MIN_PIN_LENGTH, PinRecord};
+pub(crate) use protocol::{KeyAgreement, Protocol, SharedSecret, parse_public, seal_member};
+pub(crate) use record::{MAX_PIN_LENGTH, MAX_PIN_RETRIES, MIN_PIN_LENGTH, Pin, hash};
 pub(crate) use token::{Permissions, Token};
+
+/// A match gives built-in user verification this many tries (maxUvRetries, §6.5.2.3: 1 to 25).
+pub(crate) const MAX_UV_RETRIES: u8 = 8;
 
 /// What is in RAM of PIN and tokens: gone with the power.
 #[derive(Default)]

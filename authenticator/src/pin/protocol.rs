@@ -1,6 +1,6 @@
 //! PIN/UV auth protocols one and two: how a platform and the key share a secret (CTAP 2.3 §6.5.6, §6.5.7).
 
-use aes::Aes256;
+use aes::{Aes128, Aes256};
 use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use ctap_types::ctap2::Error;
 use heapless::Vec;
@@ -93,6 +93,30 @@ pub(crate) fn parse_public(key: Map<'_>) -> Result<PublicKey, Error> {
         point[place].copy_from_slice(coordinate);
     }
     PublicKey::from_sec1_bytes(&point).map_err(|_| Error::InvalidParameter)
+}
+
+/// A member of getInfo that only a holder of the persistent token can read (CTAP 2.3 §6.4, encIdentifier and
+/// encCredStoreState): an initialization vector, and one block under a key derived for this member.
+pub(crate) fn seal_member(
+    token: &[u8; 32],
+    label: &[u8],
+    plain: [u8; BLOCK],
+    rng: &mut impl CryptoRng,
+) -> [u8; 32] {
+    // HKDF-SHA-256 with a zero salt, for one block of output, of which AES-128 takes half.
+    let key = derive(&derive(&[0; 32], &[token]), &[label, &[1]]);
+    let mut half = Zeroizing::new([0; BLOCK]);
+    half.copy_from_slice(&key[..BLOCK]);
+    let mut sealed = [0; 2 * BLOCK];
+    let (iv, block) = sealed.split_at_mut(BLOCK);
+    rng.fill_bytes(iv);
+    let mut nonce = [0; BLOCK];
+    nonce.copy_from_slice(iv);
+    let mut cipher = cbc::Encryptor::<Aes128>::new(&(*half).into(), &nonce.into());
+    let mut content = plain.into();
+    cipher.encrypt_block(&mut content);
+    block.copy_from_slice(&content);
+    sealed
 }
 
 /// What a platform and the key agreed on.

@@ -1,4 +1,5 @@
-//! pinUvAuthToken: what a platform gets for the PIN, and how long it is good for (CTAP 2.3 §6.5.2.1, §6.5.5.7).
+//! pinUvAuthToken: what a platform gets for the PIN or a finger, and how long it is good for (CTAP 2.3 §6.5.2.1,
+//! §6.5.5.7).
 
 use ctap_types::ctap2::Error;
 use rand_core::CryptoRng;
@@ -12,6 +13,9 @@ const FIRST_USE_MS: u64 = 30_000;
 /// And never after this, in milliseconds (the max usage time period).
 const MAX_USE_MS: u64 = 600_000;
 
+/// A touch that came with the token counts this long, in milliseconds (the user present time limit).
+const USER_PRESENT_MS: u64 = 30_000;
+
 /// What a token is good for, a bit each (§6.5.5.7, table of permissions).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Permissions(u8);
@@ -20,25 +24,32 @@ impl Permissions {
     pub(crate) const MAKE_CREDENTIAL: Self = Self(0x01);
     pub(crate) const GET_ASSERTION: Self = Self(0x02);
     pub(crate) const CREDENTIAL_MANAGEMENT: Self = Self(0x04);
+    pub(crate) const BIO_ENROLLMENT: Self = Self(0x08);
+    pub(crate) const LARGE_BLOB_WRITE: Self = Self(0x10);
+    pub(crate) const AUTHENTICATOR_CONFIGURATION: Self = Self(0x20);
+    /// persistent credential management, read only
+    pub(crate) const PERSISTENT_READ_ONLY: Self = Self(0x40);
     /// What 0x05 gives, which knows no permissions.
     pub(crate) const LEGACY: Self = Self(0x03);
     /// mc, ga, cm, be, lbw, acfg, pcmr.
     const DEFINED: u8 = 0x7f;
-    const LARGE_BLOB_WRITE: u8 = 0x10;
 
-    /// What the key can grant.
-    const SUPPORTED: u8 = Self::LEGACY.0 | Self::CREDENTIAL_MANAGEMENT.0;
-
-    /// Errors: `INVALID_PARAMETER` for none at all; `UNAUTHORIZED_PERMISSION` for one that the key does not have.
-    pub(crate) fn parse(bits: u64) -> Result<Self, Error> {
+    /// What a platform asks for; undefined bits are passed over.
+    ///
+    /// Errors: `INVALID_PARAMETER` for none at all; `UNAUTHORIZED_PERMISSION` for bioEnrollment on a key without a
+    /// sensor, and for the persistent permission along with another.
+    pub(crate) fn parse(bits: u64, has_sensor: bool) -> Result<Self, Error> {
         if bits == 0 {
             return Err(Error::InvalidParameter);
         }
-        let defined = (bits & u64::from(Self::DEFINED)) as u8;
-        if defined & !Self::SUPPORTED != 0 {
+        let defined = Self((bits & u64::from(Self::DEFINED)) as u8);
+        let persistent = defined.contain(Self::PERSISTENT_READ_ONLY);
+        if persistent && defined != Self::PERSISTENT_READ_ONLY
+            || !has_sensor && defined.contain(Self::BIO_ENROLLMENT)
+        {
             return Err(Error::UnauthorizedPermission);
         }
-        Ok(Self(defined))
+        Ok(defined)
     }
 
     /// Does it take a site to be granted?
@@ -58,7 +69,8 @@ pub(crate) struct Token {
     permissions: Permissions,
     /// The only site it is good for; `None` until one is bound to it.
     rp_id_hash: Option<[u8; 32]>,
-    user_verified: bool,
+    /// A finger gave the token, and nothing has used up its touch.
+    user_present: bool,
     issued_ms: u64,
     used: bool,
 }
@@ -68,12 +80,13 @@ impl Token {
         protocol: Protocol,
         permissions: Permissions,
         rp_id_hash: Option<[u8; 32]>,
+        user_present: bool,
         now_ms: u64,
         rng: &mut impl CryptoRng,
     ) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         rng.fill_bytes(bytes.as_mut_slice());
-        Self { bytes, protocol, permissions, rp_id_hash, user_verified: true, issued_ms: now_ms, used: false }
+        Self { bytes, protocol, permissions, rp_id_hash, user_present, issued_ms: now_ms, used: false }
     }
 
     /// What the platform is sent, encrypted.
@@ -85,6 +98,11 @@ impl Token {
     pub(crate) fn expired(&self, now_ms: u64) -> bool {
         let age = now_ms.saturating_sub(self.issued_ms);
         age > MAX_USE_MS || !self.used && age > FIRST_USE_MS
+    }
+
+    /// Does the touch that came with the token still count?
+    pub(crate) fn user_present(&self, now_ms: u64) -> bool {
+        self.user_present && now_ms.saturating_sub(self.issued_ms) <= USER_PRESENT_MS
     }
 
     /// Checks that this token made a pinUvAuthParam over `message`, and may for this purpose.
@@ -99,7 +117,6 @@ impl Token {
     ) -> Result<(), Error> {
         let good = self.protocol == protocol
             && protocol.verify(&self.bytes, message, param)
-            && self.user_verified
             && self.permissions.contain(permission);
         if !good {
             return Err(Error::PinAuthInvalid);
@@ -130,7 +147,7 @@ impl Token {
 
     /// After makeCredential, and after getAssertion with a touch, a token is good for nothing but large blobs.
     pub(crate) fn spend(&mut self) {
-        self.permissions.0 &= Permissions::LARGE_BLOB_WRITE;
-        self.user_verified = false;
+        self.permissions.0 &= Permissions::LARGE_BLOB_WRITE.0;
+        self.user_present = false;
     }
 }

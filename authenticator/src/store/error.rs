@@ -45,6 +45,12 @@ impl From<littlefs2::io::Error> for BootError {
     }
 }
 
+impl From<StoreError> for BootError {
+    fn from(_: StoreError) -> Self {
+        Self::Flash
+    }
+}
+
 /// Why the store did not do what a command asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]

@@ -8,12 +8,12 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | "BRASSKEY" |
-//! | 2 | layout version, little-endian, 1 |
+//! | 2 | layout version, little-endian |
 //! | 1 | phase |
 //! | 1 | 1 if a PIN is set, else 0 |
 //! | 4 | sequence number, little-endian |
 //! | 32 | SHA-256 of all the rest |
-//! | 1488 | the attestation |
+//! | 2000 | the attestation; layout 1 ended after 1488 of them |
 
 use littlefs2::driver::Storage;
 use littlefs2::io::Result;
@@ -27,10 +27,13 @@ use crate::attestation::{Attestation, STORED_LENGTH};
 pub(super) const BLOCKS: usize = 2;
 
 /// How many bytes of a block the header uses; a multiple of every sensible read and write size.
-pub(super) const LENGTH: usize = 1536;
+pub(super) const LENGTH: usize = 2048;
 
-/// The version of the layout that the text of [`super`] describes.
-const LAYOUT: u16 = 1;
+/// The version of the layout that the text of [`super`] describes, which is written.
+pub(super) const LAYOUT: u16 = 2;
+
+/// How long the header was in layout 1.
+const OLD_LENGTH: usize = 1536;
 
 const MAGIC: &[u8; 8] = b"BRASSKEY";
 const DIGEST: core::ops::Range<usize> = 16..48;
@@ -47,6 +50,8 @@ pub(super) enum Phase {
 }
 
 pub(super) struct Header {
+    /// The layout of what the header was read with.
+    pub(super) layout: u16,
     pub(super) phase: Phase,
     pub(super) pin_is_set: bool,
     pub(super) sequence: u32,
@@ -56,7 +61,7 @@ pub(super) struct Header {
 impl Header {
     /// The header of a flash that was blank.
     pub(super) fn first(attestation: Attestation) -> Self {
-        Self { phase: Phase::Wiping, pin_is_set: false, sequence: 0, attestation }
+        Self { layout: LAYOUT, phase: Phase::Wiping, pin_is_set: false, sequence: 0, attestation }
     }
 
     fn to_bytes(&self) -> Zeroizing<[u8; LENGTH]> {
@@ -67,7 +72,7 @@ impl Header {
         bytes[11] = self.pin_is_set.into();
         bytes[12..16].copy_from_slice(&self.sequence.to_le_bytes());
         self.attestation.store(&mut bytes[ATTESTATION..]);
-        let digest = digest(&bytes);
+        let digest = digest(bytes.as_slice());
         bytes[DIGEST].copy_from_slice(&digest);
         bytes
     }
@@ -75,11 +80,15 @@ impl Header {
     /// `None` if the bytes are not a whole header.
     fn from_bytes(bytes: &[u8; LENGTH]) -> Option<core::result::Result<Self, BootError>> {
         let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-        if bytes[..8] != *MAGIC || bytes[DIGEST] != digest(bytes) {
+        if bytes[..8] != *MAGIC {
             return None;
         }
         let layout = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if layout != LAYOUT {
+        let bytes = bytes.get(..if layout == 1 { OLD_LENGTH } else { LENGTH })?;
+        if bytes[DIGEST] != digest(bytes) {
+            return None;
+        }
+        if !(1..=LAYOUT).contains(&layout) {
             return Some(Err(BootError::Layout(layout)));
         }
         let phase = match bytes[10] {
@@ -87,12 +96,12 @@ impl Header {
             2 => Phase::Ready,
             _ => return None,
         };
-        let attestation = Attestation::load(&bytes[ATTESTATION..])?;
-        Some(Ok(Self { phase, pin_is_set: bytes[11] != 0, sequence: word(12)?, attestation }))
+        let attestation = Attestation::load(&bytes[ATTESTATION..], layout > 1)?;
+        Some(Ok(Self { layout, phase, pin_is_set: bytes[11] != 0, sequence: word(12)?, attestation }))
     }
 }
 
-fn digest(bytes: &[u8; LENGTH]) -> [u8; 32] {
+fn digest(bytes: &[u8]) -> [u8; 32] {
     let hash = Sha256::new().chain_update(&bytes[..DIGEST.start]).chain_update(&bytes[DIGEST.end..]);
     hash.finalize().into()
 }

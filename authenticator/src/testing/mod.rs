@@ -25,7 +25,7 @@ use std::vec::Vec;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::platform::{self, AttestationPolicy, Identity, Operation, Presence, Prompt};
+use crate::platform::{self, AttestationPolicy, Identity, Operation, Presence, Prompt, Scan, Sensor};
 
 pub use flash::{Cut, RamFlash};
 
@@ -64,6 +64,8 @@ pub struct Asked {
     pub user: Option<String>,
     /// How long it would wait, in milliseconds; 0 if the host polls.
     pub timeout_ms: u32,
+    /// The touch had to be a long one.
+    pub long_touch: bool,
 }
 
 /// A finger that answers as scripted, and touches when the script is at its end. Clones share one finger.
@@ -99,12 +101,49 @@ impl platform::UserPresence for Finger {
             rp_id_hash: prompt.rp_id_hash.copied(),
             user: prompt.user.map(String::from),
             timeout_ms,
+            long_touch: prompt.long_touch,
         });
         self.script.borrow_mut().pop_front().unwrap_or(Presence::Granted)
     }
 
     fn wink(&mut self) {
         self.winks.set(self.winks.get() + 1);
+    }
+}
+
+/// A fingerprint sensor that sees the fingers that are scripted, and nothing when the script is at its end. Clones
+/// share one sensor.
+#[derive(Clone, Debug, Default)]
+pub struct FingerprintSensor {
+    script: Rc<RefCell<VecDeque<Scan>>>,
+    asked: Rc<RefCell<Vec<Operation>>>,
+}
+
+impl FingerprintSensor {
+    /// A finger, as the sensor sees it each time.
+    pub fn finger(number: u8) -> Scan {
+        Scan::Finger([number; 32])
+    }
+
+    /// Sees these next; what was scripted before is forgotten.
+    pub fn script(&self, scans: impl IntoIterator<Item = Scan>) {
+        *self.script.borrow_mut() = scans.into_iter().collect();
+    }
+
+    /// What fingers were asked for since this was called last.
+    pub fn asked(&self) -> Vec<Operation> {
+        self.asked.take()
+    }
+}
+
+impl platform::UserVerification for FingerprintSensor {
+    fn sensor(&self) -> Sensor {
+        Sensor { swipe: false, samples: 3 }
+    }
+
+    fn scan(&mut self, prompt: &Prompt<'_>, _timeout_ms: u32) -> Scan {
+        self.asked.borrow_mut().push(prompt.operation);
+        self.script.borrow_mut().pop_front().unwrap_or(Scan::TimedOut)
     }
 }
 
@@ -115,8 +154,12 @@ pub struct Platform {
     pub clock: Clock,
     /// Answers prompts.
     pub finger: Finger,
+    /// The sensor, if the body is to have one. It has none unless a test says so.
+    pub sensor: Option<FingerprintSensor>,
     /// Who the key says it is.
     pub identity: Identity,
+    /// Vendor-facilitated enterprise attestation is for this site.
+    pub enterprise_rp: &'static str,
     rng: ChaCha20Rng,
 }
 
@@ -137,12 +180,15 @@ impl Platform {
         Self {
             clock: Clock::default(),
             finger: Finger::default(),
+            sensor: None,
+            enterprise_rp: "",
             identity: Identity {
                 aaguid: *b"brasskey testing",
                 firmware_version: 1,
                 max_msg_size: 7609,
                 max_discoverable: 100,
                 attestation: AttestationPolicy::Packed,
+                ..Identity::default()
             },
             rng: rng(seed),
         }
@@ -169,5 +215,13 @@ impl platform::Platform for Platform {
 
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn verification(&mut self) -> Option<&mut dyn platform::UserVerification> {
+        self.sensor.as_mut().map(|sensor| sensor as _)
+    }
+
+    fn is_enterprise_rp(&self, rp_id: &str) -> bool {
+        rp_id == self.enterprise_rp
     }
 }

@@ -280,3 +280,15 @@ pub(super) fn sign_in(key: &mut Authenticator<'_, Platform>, rp_id: &str, made: 
     made.verify(&got.auth_data.raw, &got.signature);
     Ok(got.auth_data.count)
 }
+
+/// An option of getInfo.
+pub(super) fn option(key: &mut Authenticator<'_, Platform>, name: &str) -> Option<bool> {
+    let info = send(key, &[0x04]).unwrap();
+    let options = member(&info, 4).unwrap().into_map().unwrap();
+    options.into_iter().find(|(key, _)| *key == text(name)).map(|(_, value)| value.as_bool().unwrap())
+}
+
+/// A member of getInfo.
+pub(super) fn info(key: &mut Authenticator<'_, Platform>, number: i64) -> Option<Value> {
+    member(&send(key, &[0x04]).unwrap(), number)
+}

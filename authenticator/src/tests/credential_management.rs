@@ -19,7 +19,12 @@ fn hash(rp_id: &str) -> Value {
     bytes(&Sha256::digest(rp_id))
 }
 
-fn command(number: u8, subcommand: u8, params: Option<Value>, token: Option<&PinToken>) -> Vec<u8> {
+pub(super) fn command(
+    number: u8,
+    subcommand: u8,
+    params: Option<Value>,
+    token: Option<&PinToken>,
+) -> Vec<u8> {
     let mut all = vec![(1u8, Value::from(subcommand))];
     let mut signed = vec![subcommand];
     if let Some(params) = params {
@@ -35,7 +40,7 @@ fn command(number: u8, subcommand: u8, params: Option<Value>, token: Option<&Pin
     message
 }
 
-fn manage(
+pub(super) fn manage(
     key: &mut Authenticator<'_, Platform>,
     subcommand: u8,
     params: Option<Value>,
@@ -69,7 +74,7 @@ fn counts() {
         let token = manager(key, None);
         let answer = manage(key, 1, None, Some(&token)).unwrap();
         assert_eq!(number(&answer, 1), Some(3));
-        assert_eq!(number(&answer, 2), Some(i128::from(platform.identity.max_discoverable.min(84)) - 3));
+        assert_eq!(number(&answer, 2), Some(i128::from(platform.identity.max_discoverable.min(78)) - 3));
         let preview = send(key, &command(0x41, 1, None, Some(&token))).unwrap();
         assert_eq!(preview, answer);
     });

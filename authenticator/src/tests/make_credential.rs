@@ -137,7 +137,7 @@ fn unknown_members_are_passed_over() {
     let (mut flash, platform) = blank();
     let mut key = Authenticator::boot(&mut flash, platform).unwrap();
     let request = Make::new(SITE, b"1")
-        .with(6, map([("appid", text("x")), ("credBlob", bytes(b"x"))]))
+        .with(6, map([("uvm", Value::Bool(true)), ("appid", text("x"))]))
         .with(7, map([("plat", Value::from(7))]))
         .with(0x17, text("later"));
     let made = make(&mut key, &request).unwrap();

@@ -8,8 +8,14 @@ use std::format;
 use std::io::Write as _;
 use std::vec::Vec;
 
+use ciborium::Value;
+
+use super::bio_enrollment::enroll;
 use super::client::*;
-use crate::testing::{Cut, Platform, RamFlash};
+use super::client_pin::PinToken;
+use super::config::config;
+use super::large_blobs::{largest_array, read_blobs, write_blobs};
+use crate::testing::{Cut, FingerprintSensor, Platform, RamFlash};
 use crate::{Authenticator, BootError, Flash};
 
 const SITE: &str = "example.com";
@@ -330,4 +336,79 @@ fn never_at_register_without_a_record() {
     let (outcome, after) = power_up(flash.clone(), 2, |key| make(key, &Make::new(SITE, b"9")).is_ok());
     assert_eq!(outcome, Ok(true));
     assert_eq!(after.operations(), flash.operations());
+}
+
+/// A large-blob array in five pieces, over another one: the old one, or the new one.
+#[test]
+fn at_writing_large_blobs() {
+    let (flash, known) = used_key();
+    let (old, new) = (largest_array(1), largest_array(2));
+    let flash = power_up(flash, 4, |key| write_blobs(key, &old).unwrap()).1;
+    let cuts = sweep(
+        "large blobs",
+        &flash,
+        |key| write_blobs(key, &new),
+        |key, acknowledged, when| {
+            let found = read_blobs(key);
+            assert!(found == new || found == old && acknowledged.is_none(), "{when}");
+            all_sign(key, &known, when);
+            write_blobs(key, &largest_array(3)).unwrap_or_else(|status| panic!("{when}: {status:#x}"));
+        },
+    );
+    report("writing large blobs", cuts);
+}
+
+/// Several settings in one command: all of them, or none.
+#[test]
+fn at_configuring() {
+    let (flash, known) = used_key();
+    let flash = power_up(flash, 4, |key| key.set_pin("1234").unwrap()).1;
+    let params = || map([(1, 6.into()), (2, Value::Array([text(SITE)].into())), (4, true.into())]);
+    let command = |key: &mut Authenticator<'_, Platform>| {
+        let token = PinToken::get(key, 2, "1234", Some((0x20, None)))?;
+        config(key, 3, Some(params()), Some(&token))
+    };
+    let cuts = sweep("configure", &flash, command, |key, acknowledged, when| {
+        let forced = info(key, 0x0c) == Some(true.into());
+        let raised = info(key, 0x0d) == Some(6.into());
+        let policy = info(key, 0x1b) == Some(true.into());
+        assert!(forced == raised && raised == policy, "{when}");
+        assert!(forced || acknowledged.is_none(), "{when}");
+        all_sign(key, &known, when);
+    });
+    report("configuring", cuts);
+}
+
+/// Enrolling a finger writes once, at the last sample.
+#[test]
+fn at_enrolling_a_finger() {
+    let (flash, _) = used_key();
+    let flash = power_up(flash, 4, |key| key.set_pin("2718").unwrap()).1;
+    let with_sensor = |flash: RamFlash, then: &mut dyn FnMut(&mut Authenticator<'_, Platform>)| {
+        let mut flash = Flash::new(flash);
+        let mut platform = Platform::seeded(5);
+        platform.sensor = Some(FingerprintSensor::default());
+        let booted = Authenticator::boot(&mut flash, platform).map(|mut key| then(&mut key));
+        (booted, flash.into_storage())
+    };
+    let mut cuts = 0;
+    for operation in 0.. {
+        let mut flash = flash.clone();
+        flash.cut_after(operation, Cut::ALL[operation % 4]);
+        let mut done = false;
+        let (_, mut flash) = with_sensor(flash, &mut |key| done = enroll(key, 1, "2718").is_ok());
+        flash.power_up();
+        let mut enrolled = None;
+        let (booted, _) = with_sensor(flash, &mut |key| {
+            enrolled = option(key, "bioEnroll");
+            key.change_pin("2718", "3141").unwrap();
+        });
+        booted.unwrap();
+        assert!(!done || enrolled == Some(true), "operation {operation}");
+        if done {
+            break;
+        }
+        cuts += 1;
+    }
+    report("enrolling a finger", cuts);
 }

@@ -3,7 +3,8 @@
 use littlefs2::driver::Storage as _;
 
 use super::client::*;
-use crate::testing::{Platform, RamFlash};
+use super::large_blobs::{largest_array, read_blobs, write_blobs};
+use crate::testing::{Cut, Platform, RamFlash};
 use crate::{Authenticator, BootError, Flash};
 
 const SITE: &str = "example.com";
@@ -13,7 +14,7 @@ const SITE: &str = "example.com";
 fn holds_as_many_as_promised() {
     let (mut flash, mut platform) = blank();
     platform.identity.max_discoverable = u16::MAX;
-    let promised = RamFlash::BLOCK_COUNT - 12;
+    let promised = RamFlash::BLOCK_COUNT - 18;
     let site = |index: u8| std::format!("{index:03}{}", "x".repeat(253));
     let largest = |index| {
         let name = text(&"n".repeat(64));
@@ -34,6 +35,11 @@ fn holds_as_many_as_promised() {
         sign_in(&mut key, &site(index as u8), made).unwrap();
     }
     assert_eq!(make(&mut key, &largest(255)).unwrap_err(), 0x28);
+    // Beside them there is room for the largest large-blob array, and for another in its place.
+    for fill in [1, 2, 3] {
+        write_blobs(&mut key, &largest_array(fill)).unwrap();
+        assert_eq!(read_blobs(&mut key), largest_array(fill));
+    }
 }
 
 #[test]
@@ -115,13 +121,13 @@ fn another_version_or_model_is_refused() {
     use sha2::{Digest, Sha256};
     let mut later = used();
     for block in 0..2 {
-        let header = &mut later.raw_mut()[block * RamFlash::BLOCK_SIZE..][..1536];
-        header[8] = 2;
+        let header = &mut later.raw_mut()[block * RamFlash::BLOCK_SIZE..][..2048];
+        header[8] = 3;
         let digest = Sha256::new().chain_update(&header[..16]).chain_update(&header[48..]).finalize();
         header[16..48].copy_from_slice(&digest);
     }
     let (outcome, after) = boot(later.clone());
-    assert_eq!(outcome, Err(BootError::Layout(2)));
+    assert_eq!(outcome, Err(BootError::Layout(3)));
     assert_eq!(after, later);
 
     let mut flash = Flash::new(used());
@@ -161,4 +167,65 @@ fn erasing_is_the_way_out() {
     assert!(Authenticator::boot(&mut flash, Platform::new()).is_err());
     flash.erase().unwrap();
     Authenticator::boot(&mut flash, Platform::new()).unwrap();
+}
+
+/// What the first version of the store wrote, with a PIN and two credentials.
+fn of_layout_1() -> (RamFlash, Made) {
+    use littlefs2::path;
+    use sha2::{Digest, Sha256};
+    let (mut flash, platform) = blank();
+    let mut key = Authenticator::boot(&mut flash, platform).unwrap();
+    let made = [b"1", b"2"].map(|user| make(&mut key, &Make::new(SITE, user).discoverable()).unwrap());
+    key.set_pin("2718").unwrap();
+    drop(key);
+    let mut flash = crate::store::with_filesystem(flash.into_storage(), |fs| {
+        let pin = [&[6, 4][..], &Sha256::digest("2718")[..16]].concat();
+        fs.write(path!("pin"), &pin).unwrap();
+        fs.write(path!("census"), &2u16.to_le_bytes()).unwrap();
+        fs.remove(path!("state")).unwrap();
+    });
+    for block in 0..2 {
+        let start = block * RamFlash::BLOCK_SIZE;
+        let header = &mut flash.raw_mut()[start..start + RamFlash::BLOCK_SIZE];
+        header[8] = 1;
+        header[1536..].fill(0xff);
+        let digest = Sha256::new().chain_update(&header[..16]).chain_update(&header[48..1536]).finalize();
+        header[16..48].copy_from_slice(&digest);
+    }
+    let [one, _] = made;
+    (flash, one)
+}
+
+/// An old store becomes a new one, and loses nothing on the way, whenever the power goes.
+#[test]
+fn an_old_layout_is_migrated() {
+    let (old, made) = of_layout_1();
+    let mut cuts = 0;
+    loop {
+        let mut flash = old.clone();
+        flash.cut_after(cuts, [Cut::Halfway, Cut::Noise][cuts % 2]);
+        let (outcome, mut flash) = boot(flash);
+        flash.power_up();
+        let mut flash = Flash::new(flash);
+        let mut key = Authenticator::boot(&mut flash, Platform::seeded(8)).unwrap();
+        let answer = send(&mut key, &[0x06, 0xa1, 0x02, 0x01]).unwrap();
+        assert_eq!(member(&answer, 3), Some(6.into()), "cut {cuts}: the tries that were left");
+        assert_eq!(key.change_pin("0000", "3141"), Err(crate::Refusal::PinIsWrong(5)));
+        key.change_pin("2718", "3141").unwrap();
+        sign_in(&mut key, SITE, &made).unwrap();
+        drop(key);
+        let flash = flash.into_storage();
+        assert_eq!(flash.raw()[8], 2);
+        if outcome.is_ok() {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts > 3, "{cuts} cuts");
+    // It has no certificate for an enterprise, and does not claim one.
+    let mut platform = Platform::seeded(8);
+    platform.identity.enterprise_attestation = true;
+    let mut flash = Flash::new(old);
+    let mut key = Authenticator::boot(&mut flash, platform).unwrap();
+    assert_eq!(option(&mut key, "ep"), None);
 }

@@ -35,6 +35,16 @@ struct Registered {
     key_handle: Vec<u8>,
 }
 
+/// A version request.
+pub(super) fn version() -> Vec<u8> {
+    apdu(3, 0, &[])
+}
+
+/// A registration request.
+pub(super) fn register_request(challenge: &[u8; 32], application: &[u8; 32]) -> Vec<u8> {
+    apdu(1, 0, &[challenge.as_slice(), application].concat())
+}
+
 fn register(key: &mut Authenticator<'_, Platform>) -> Registered {
     let (answer, status) = send_apdu(key, &apdu(1, 0, &[CHALLENGE, application()].concat()));
     assert_eq!((status, answer[0]), (0x9000, 0x05));

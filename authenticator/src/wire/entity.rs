@@ -14,7 +14,7 @@ const PUBLIC_KEY: &str = "public-key";
 const MAX_USER_ID: usize = 64;
 
 /// Names are kept up to 64 bytes (WebAuthn §6.4.1).
-const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
 
 /// The largest part of `text` that ends on a character and has `limit` bytes at most.
 pub(crate) fn truncate(text: &str, limit: usize) -> &str {

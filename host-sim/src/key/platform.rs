@@ -39,6 +39,8 @@ impl HostPlatform {
             max_msg_size: brasskey_usb::MAX_MESSAGE_SIZE,
             max_discoverable: MAX_DISCOVERABLE as u16,
             attestation,
+            long_touch: true,
+            ..Identity::default()
         };
         Ok(Self { rng: ChaCha20Rng::from_seed(seed), clock: HostClock(Instant::now()), finger, identity })
     }

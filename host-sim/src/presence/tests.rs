@@ -30,7 +30,7 @@ fn bench(policy: PresencePolicy) -> Bench {
 }
 
 fn prompt(operation: Operation) -> Prompt<'static> {
-    Prompt { operation, rp_id: None, rp_id_hash: Some(&HASH), user: None }
+    Prompt { operation, rp_id: None, rp_id_hash: Some(&HASH), user: None, long_touch: false }
 }
 
 /// Runs a wait, and `meanwhile` as soon as the host was told that a touch is wanted.
@@ -180,6 +180,7 @@ fn names_are_shown_escaped() {
         rp_id: Some("good.example\x1b[1A\r"),
         rp_id_hash: Some(&HASH),
         user: Some("\u{202e}ecila"),
+        long_touch: false,
     };
     assert_eq!(bench.finger.wait(&hostile, 0), Presence::TimedOut);
     assert_eq!(bench.screen.take(), "good.example\\u{1b}[1A\\u{d} wants to sign in “\\u{202e}ecila” [y/n] ");

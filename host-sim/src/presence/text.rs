@@ -25,6 +25,8 @@ pub(super) fn question(prompt: &Prompt<'_>) -> String {
         (Operation::Authenticate, None) => format!("{who} wants to sign in"),
         (Operation::Select, _) => format!("{who} asks whether this is the key you mean"),
         (Operation::Reset, _) => format!("{who} wants to ERASE every credential on this key"),
+        (Operation::Verify, _) => format!("{who} wants to see your finger"),
+        (Operation::Enroll, _) => format!("{who} wants to enroll your finger"),
         (_, _) => format!("{who} wants your consent"),
     }
 }
@@ -63,6 +65,7 @@ mod tests {
             rp_id: Some("example.com"),
             rp_id_hash: Some(&[0xAB; 32]),
             user: Some("alice"),
+            long_touch: false,
         };
         assert_eq!(question(&prompt), "example.com wants to register this key for “alice”");
         let prompt = Prompt { operation: Operation::Authenticate, rp_id: None, user: None, ..prompt };
