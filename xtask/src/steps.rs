@@ -130,14 +130,17 @@ fn docs(_: &mut Tally) -> Result<bool> {
 }
 
 fn unit(tally: &mut Tally) -> Result<bool> {
-    let mut test =
-        cargo(&["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "brasskey-tests"]);
+    let scope = ["--workspace", "--exclude", "brasskey-tests", "--exclude", "brasskey-iam-console"];
+    let mut test = cargo(&["test", "--locked", "--no-fail-fast"]);
+    test.args(scope);
     run::watch(&mut test, |line| tally.see_cargo_test(line))
 }
 
 fn blackbox(tally: &mut Tally) -> Result<bool> {
     build_key()?;
-    let mut test = cargo(&["test", "--locked", "--no-fail-fast", "-p", "brasskey-tests"]);
+    let packages = ["-p", "brasskey-tests", "-p", "brasskey-iam-console"];
+    let mut test = cargo(&["test", "--locked", "--no-fail-fast"]);
+    test.args(packages);
     run::watch(test.env("BRASSKEY_BIN", binary("brasskey")), |line| tally.see_cargo_test(line))
 }
 
