@@ -12,7 +12,7 @@ use crate::random;
 /// The account's number, one that AWS's own documentation uses for examples.
 pub const ACCOUNT: &str = "123456789012";
 
-/// What the root user is called in [`Account::users`]; no IAM user here has this name.
+/// The name of the root user; no IAM user here has it.
 pub const ROOT: &str = "root";
 
 /// Who is there, with the passwords of the demonstration: (name, e-mail or user name to sign in with, password).
