@@ -181,6 +181,9 @@ pub struct Identity {
     pub profile: Profile,
     /// The key is made for an enterprise: it may be told to say which one it is (CTAP 2.3 §7.1).
     pub enterprise_attestation: bool,
+    /// ML-DSA is offered too, with the feature `ml-dsa`. Some platforms refuse a key that lists an algorithm which they
+    /// do not know.
+    pub post_quantum: bool,
     /// The body can tell a touch of ten seconds from a shorter one.
     pub long_touch: bool,
 }
@@ -196,6 +199,7 @@ impl Default for Identity {
             attestation: AttestationPolicy::default(),
             profile: Profile::default(),
             enterprise_attestation: false,
+            post_quantum: false,
             long_touch: false,
         }
     }

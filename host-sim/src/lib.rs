@@ -37,6 +37,6 @@ pub mod usbip;
 
 pub use attach::{AttachError, Vhci};
 pub use image::{Durability, IMAGE_LEN, ImageError, ImageSource, Missing};
-pub use key::{AAGUID, HostClock, HostPlatform, Key, KeyError, KeyOptions};
+pub use key::{AAGUID, HostClock, HostPlatform, Key, KeyError, KeyOptions, Model};
 pub use presence::{Finger, PresencePolicy, printable};
 pub use usbip::{Server, ServerError};

@@ -1,6 +1,6 @@
 //! Key pairs, each made from a 32-byte seed.
 //!
-//! ES256 (ECDSA over P-256, COSE −7) and EdDSA (Ed25519, COSE −8). An ES256 signature is made from the scalar
+//! ML-DSA is in a module of its own. ES256 (ECDSA over P-256, COSE −7) and EdDSA (Ed25519, COSE −8). An ES256 signature is made from the scalar
 //! alone: no public key is computed. Ed25519 signs over its public key, so that one is kept beside the seed.
 
 use super::CoseKey;
@@ -15,9 +15,13 @@ use sha2::{Digest, Sha256, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The longest signature: DER of two 32-byte integers.
+#[cfg(not(feature = "ml-dsa"))]
 const MAX_SIGNATURE: usize = 72;
+/// The longest signature, that of ML-DSA-65 (FIPS 204 §4, table 2).
+#[cfg(feature = "ml-dsa")]
+const MAX_SIGNATURE: usize = 3309;
 
-/// A signature as CTAP2 carries it: DER for ES256 (X9.62), 64 raw bytes for EdDSA.
+/// A signature as CTAP2 carries it: DER for ES256 (X9.62), raw bytes for the others.
 pub(crate) type Signature = Vec<u8, MAX_SIGNATURE>;
 
 /// What a credential signs with.
@@ -26,27 +30,52 @@ pub(crate) type Signature = Vec<u8, MAX_SIGNATURE>;
 pub(crate) enum Algorithm {
     Es256 = 1,
     EdDsa = 2,
+    #[cfg(feature = "ml-dsa")]
+    MlDsa44 = 3,
+    #[cfg(feature = "ml-dsa")]
+    MlDsa65 = 4,
 }
 
 impl Algorithm {
     /// Every algorithm, in the order in which getInfo lists them.
-    pub(crate) const ALL: [Self; 2] = [Self::Es256, Self::EdDsa];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Es256,
+        Self::EdDsa,
+        #[cfg(feature = "ml-dsa")]
+        Self::MlDsa44,
+        #[cfg(feature = "ml-dsa")]
+        Self::MlDsa65,
+    ];
+
+    /// Those that a key offers. Some platforms refuse a key that lists an identifier which they do not know, so the
+    /// post-quantum ones have to be asked for.
+    pub(crate) fn offered(post_quantum: bool) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |algorithm| post_quantum || !algorithm.is_post_quantum())
+    }
+
+    fn is_post_quantum(self) -> bool {
+        match self {
+            Self::Es256 | Self::EdDsa => false,
+            #[cfg(feature = "ml-dsa")]
+            Self::MlDsa44 | Self::MlDsa65 => true,
+        }
+    }
 
     /// The COSE identifier.
     pub(crate) const fn cose(self) -> i32 {
         match self {
             Self::Es256 => -7,
             Self::EdDsa => -8,
+            #[cfg(feature = "ml-dsa")]
+            Self::MlDsa44 => -48,
+            #[cfg(feature = "ml-dsa")]
+            Self::MlDsa65 => -49,
         }
-    }
-
-    pub(crate) fn from_cose(identifier: i64) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| i64::from(algorithm.cose()) == identifier)
     }
 
     /// From the number under which a sealed ID keeps it.
     pub(crate) fn from_stored(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|&algorithm| algorithm as u8 == number)
+        Self::ALL.iter().copied().find(|&algorithm| algorithm as u8 == number)
     }
 }
 
@@ -138,6 +167,10 @@ pub(crate) fn sign(
                 raw_sign_byupdate::<Sha512, _>(&expanded, update, &public).map_err(|_| Error::Other)?;
             Signature::from_slice(&signature.to_bytes()).map_err(|_| Error::Other)
         }
+        #[cfg(feature = "ml-dsa")]
+        Algorithm::MlDsa44 => ml_dsa::sign::<::ml_dsa::MlDsa44>(seed, message, rng),
+        #[cfg(feature = "ml-dsa")]
+        Algorithm::MlDsa65 => ml_dsa::sign::<::ml_dsa::MlDsa65>(seed, message, rng),
     }
 }
 
@@ -149,7 +182,48 @@ pub(crate) fn public_key(algorithm: Algorithm, seed: &[u8; 32]) -> Result<(CoseK
             let x = ed25519_public(seed);
             (CoseKey::eddsa(x), x)
         }
+        #[cfg(feature = "ml-dsa")]
+        Algorithm::MlDsa44 => (ml_dsa::public_key::<::ml_dsa::MlDsa44>(algorithm, seed)?, [0; 32]),
+        #[cfg(feature = "ml-dsa")]
+        Algorithm::MlDsa65 => (ml_dsa::public_key::<::ml_dsa::MlDsa65>(algorithm, seed)?, [0; 32]),
     })
+}
+
+/// ML-DSA-44 and ML-DSA-65 (FIPS 204; COSE −48 and −49, RFC 9964).
+#[cfg(feature = "ml-dsa")]
+mod ml_dsa {
+    use ::ml_dsa::signature::RandomizedMultipartSigner;
+    use ::ml_dsa::{ExpandedSigningKey, MlDsaParams, Seed};
+    use rand_core::CryptoRng;
+    use zeroize::Zeroize;
+
+    use super::{Algorithm, CoseKey, Error, Signature, derive};
+
+    fn signing_key<P: MlDsaParams>(seed: &[u8; 32]) -> ExpandedSigningKey<P> {
+        let mut xi = Seed::from(*derive(seed, &[b"ML-DSA"]));
+        let key = ExpandedSigningKey::from_seed(&xi);
+        xi.zeroize();
+        key
+    }
+
+    pub(super) fn sign<P: MlDsaParams>(
+        seed: &[u8; 32],
+        message: &[&[u8]],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Signature, Error> {
+        let key = signing_key::<P>(seed);
+        let signature = key.try_multipart_sign_with_rng(rng, message).map_err(|_| Error::Other)?;
+        Signature::from_slice(&signature.encode()).map_err(|_| Error::Other)
+    }
+
+    pub(super) fn public_key<P: MlDsaParams>(
+        algorithm: Algorithm,
+        seed: &[u8; 32],
+    ) -> Result<CoseKey, Error> {
+        let public = signing_key::<P>(seed).verifying_key().encode();
+        let public = heapless::Vec::from_slice(&public).map_err(|_| Error::Other)?;
+        Ok(CoseKey::Akp { alg: algorithm.cose() as i8, public })
+    }
 }
 
 #[cfg(test)]

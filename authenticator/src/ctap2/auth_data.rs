@@ -9,7 +9,11 @@ use crate::credential::{CoseKey, CredentialId};
 use crate::wire;
 
 /// The longest: 37 bytes, attested credential data (16 + 2 + 113 + 77), and extensions.
+#[cfg(not(feature = "ml-dsa"))]
 const MAX_LENGTH: usize = 512;
+/// The same with an ML-DSA-65 key of 1,952 bytes.
+#[cfg(feature = "ml-dsa")]
+const MAX_LENGTH: usize = 2432;
 
 /// Where the flags are.
 const FLAGS: usize = 32;

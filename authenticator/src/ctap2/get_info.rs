@@ -208,8 +208,7 @@ impl<P: Platform> Authenticator<'_, P> {
             max_credential_count_in_list: max_credential_count_in_list(identity),
             max_credential_id_length: CREDENTIAL_ID_LENGTH,
             transports: &[Transport::Usb],
-            algorithms: Algorithm::ALL
-                .into_iter()
+            algorithms: Algorithm::offered(identity.post_quantum)
                 .map(|algorithm| Parameters { alg: algorithm.cose(), r#type: "public-key" })
                 .collect(),
             max_serialized_large_blob_array: MAX_LARGE_BLOB_ARRAY,

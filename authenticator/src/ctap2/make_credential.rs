@@ -80,10 +80,13 @@ impl<P: Platform> Authenticator<'_, P> {
         if request.pin_uv_auth_param.is_some_and(<[u8]>::is_empty) {
             self.choose(Operation::Register, rp)?;
         }
+        let post_quantum = self.platform.identity().post_quantum;
         let algorithm = request
             .pub_key_cred_params
             .identifiers()
-            .find_map(Algorithm::from_cose)
+            .find_map(|identifier| {
+                Algorithm::offered(post_quantum).find(|algorithm| i64::from(algorithm.cose()) == identifier)
+            })
             .ok_or(Error::UnsupportedAlgorithm)?;
         let discoverable = request.options.rk == Some(true);
         if request.options.up == Some(false) {

@@ -225,9 +225,16 @@ impl Made {
                 let key = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
                 key.verify_strict(&message, &signature.try_into().unwrap()).unwrap();
             }
+            -48 => verify_ml_dsa::<ml_dsa::MlDsa44>(&part(-1), &message, signature),
+            -49 => verify_ml_dsa::<ml_dsa::MlDsa65>(&part(-1), &message, signature),
             other => panic!("algorithm {other}"),
         }
     }
+}
+
+fn verify_ml_dsa<P: ml_dsa::MlDsaParams>(public: &[u8], message: &[u8], signature: &[u8]) {
+    let public = ml_dsa::VerifyingKey::<P>::decode(&public.try_into().unwrap());
+    public.verify(message, &signature.try_into().unwrap()).unwrap();
 }
 
 pub(super) fn verify_es256(sec1: &[u8], message: &[u8], signature: &[u8]) {

@@ -226,3 +226,33 @@ fn every_credential_id_has_the_same_length() {
     assert_eq!(short.id().len(), long.id().len());
     sign_in(&mut key, &"a".repeat(300), &long).unwrap();
 }
+
+/// ML-DSA, where it was asked for: with every attestation, and after a power cycle.
+#[test]
+fn post_quantum_credentials() {
+    use crate::AttestationPolicy::{None, Packed, SelfSigned};
+    for (cose, public, signature) in [(-48, 1312, 2420), (-49, 1952, 3309)] {
+        for attestation in [Packed, SelfSigned, None] {
+            let (mut flash, mut platform) = blank();
+            platform.identity.attestation = attestation;
+            let request =
+                Make::new(SITE, b"1").with(4, Value::Array([algorithm(cose)].into())).discoverable();
+            let mut key = Authenticator::boot(&mut flash, platform.clone()).unwrap();
+            assert_eq!(make(&mut key, &request).unwrap_err(), 0x26, "not asked for");
+            drop(key);
+            platform.identity.post_quantum = true;
+            let mut key = Authenticator::boot(&mut flash, platform.clone()).unwrap();
+            let listed = info(&mut key, 0x0a).unwrap().into_array().unwrap();
+            assert_eq!(listed, [-7, -8, -48, -49].map(algorithm));
+            let made = make(&mut key, &request).unwrap();
+            let key_type = [(1, 7.into()), (3, cose.into())];
+            assert_eq!(made.auth_data.cose_key[..2], key_type);
+            assert_eq!(member(&made.auth_data.cose_key, -1).unwrap().as_bytes().unwrap().len(), public);
+            drop(key);
+            let mut key = Authenticator::boot(&mut flash, platform).unwrap();
+            let got = get(&mut key, &Get::new(SITE)).unwrap();
+            assert_eq!(got.signature.len(), signature);
+            made.verify(&got.auth_data.raw, &got.signature);
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod info;
+mod model;
 mod reset;
 mod run;
 

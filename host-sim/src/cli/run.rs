@@ -1,10 +1,9 @@
 //! `brasskey run`.
 
 use super::ImageArgument;
+use super::model::ModelArguments;
 use anyhow::Context;
 use brasskey::{Durability, Key, KeyOptions, PresencePolicy, Server, Vhci};
-use brasskey_authenticator::AttestationPolicy;
-use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -32,9 +31,8 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = Presence::Ask)]
     presence: Presence,
 
-    /// The attestation of new credentials, where the site leaves it to the key
-    #[arg(long, value_enum, default_value_t = Attestation::Packed)]
-    attestation: Attestation,
+    #[command(flatten)]
+    model: ModelArguments,
 
     /// What a power cut of this machine may take from an image
     #[arg(long, value_enum, default_value_t = DurabilityArgument::Disk)]
@@ -63,28 +61,6 @@ enum DurabilityArgument {
     Process,
 }
 
-/// As on the command line: `self` is no name for a variant.
-#[derive(Clone, Copy, Debug)]
-enum Attestation {
-    Packed,
-    SelfSigned,
-    None,
-}
-
-impl ValueEnum for Attestation {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Packed, Self::SelfSigned, Self::None]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            Self::Packed => PossibleValue::new("packed").help("Signed by the key's own certificate"),
-            Self::SelfSigned => PossibleValue::new("self").help("Signed by the new credential itself"),
-            Self::None => PossibleValue::new("none").help("Nothing"),
-        })
-    }
-}
-
 /// An address and a port; a host name is looked up.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let mut found =
@@ -100,11 +76,7 @@ impl Arguments {
                 Presence::Auto => PresencePolicy::Auto,
                 Presence::Deny => PresencePolicy::Deny,
             })
-            .attestation(match self.attestation {
-                Attestation::Packed => AttestationPolicy::Packed,
-                Attestation::SelfSigned => AttestationPolicy::SelfSigned,
-                Attestation::None => AttestationPolicy::None,
-            })
+            .model(self.model.model())
             .durability(match self.durability {
                 DurabilityArgument::Disk => Durability::Disk,
                 DurabilityArgument::Process => Durability::Process,

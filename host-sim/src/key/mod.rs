@@ -5,12 +5,12 @@ mod power;
 mod signal;
 
 pub(crate) use platform::FIRMWARE_VERSION;
-pub use platform::{AAGUID, HostClock, HostPlatform};
+pub use platform::{AAGUID, HostClock, HostPlatform, Model};
 pub(crate) use power::{MESSAGE_LEN, Powered, Shared};
 
 use crate::image::{Durability, Image, ImageError, ImageSource, Missing};
 use crate::presence::{Finger, PresencePolicy};
-use brasskey_authenticator::{AttestationPolicy, Authenticator, BootError, Flash};
+use brasskey_authenticator::{Authenticator, BootError, Flash};
 use power::PowerError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
@@ -27,8 +27,8 @@ pub struct KeyOptions {
     pub missing: Missing,
     /// Who touches it.
     pub presence: PresencePolicy,
-    /// Which attestation it gives where the relying party does not choose.
-    pub attestation: AttestationPolicy,
+    /// What it offers.
+    pub model: Model,
 }
 
 impl KeyOptions {
@@ -39,7 +39,7 @@ impl KeyOptions {
             durability: Durability::default(),
             missing: Missing::Create,
             presence: PresencePolicy::Ask,
-            attestation: AttestationPolicy::default(),
+            model: Model::default(),
         }
     }
 
@@ -54,9 +54,9 @@ impl KeyOptions {
         self
     }
 
-    /// Sets the attestation policy.
-    pub fn attestation(mut self, attestation: AttestationPolicy) -> Self {
-        self.attestation = attestation;
+    /// Sets what the key offers.
+    pub fn model(mut self, model: Model) -> Self {
+        self.model = model;
         self
     }
 
@@ -196,7 +196,7 @@ impl Key {
 
     fn platform(&self, shared: Option<&Arc<Shared>>) -> Result<HostPlatform, KeyError> {
         let finger = Finger::new(self.options.presence, shared.cloned());
-        HostPlatform::new(finger, self.options.attestation).map_err(KeyError::Random)
+        HostPlatform::new(finger, &self.options.model).map_err(KeyError::Random)
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {

@@ -2,7 +2,7 @@
 
 use crate::image::Image;
 use crate::presence::Finger;
-use brasskey_authenticator::{AttestationPolicy, Clock, Identity, MAX_DISCOVERABLE, Platform};
+use brasskey_authenticator::{AttestationPolicy, Clock, Identity, MAX_DISCOVERABLE, Platform, Profile};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use std::time::Instant;
@@ -24,13 +24,28 @@ pub struct HostPlatform {
     clock: HostClock,
     finger: Finger,
     identity: Identity,
+    enterprise_rp_ids: Vec<String>,
+}
+
+/// What a simulated key offers, where one may differ from another.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Model {
+    /// Which attestation it gives where the relying party does not choose.
+    pub attestation: AttestationPolicy,
+    /// Which version of CTAP it says it speaks.
+    pub profile: Profile,
+    /// ML-DSA-44 and ML-DSA-65 too.
+    pub post_quantum: bool,
+    /// Enterprise attestation can be enabled; the vendor-facilitated kind for these RP IDs.
+    pub enterprise: Option<Vec<String>>,
 }
 
 impl HostPlatform {
     /// Powers the body up.
     ///
     /// Errors: the operating system has no random bytes to give.
-    pub(crate) fn new(finger: Finger, attestation: AttestationPolicy) -> Result<Self, getrandom::Error> {
+    pub(crate) fn new(finger: Finger, model: &Model) -> Result<Self, getrandom::Error> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let identity = Identity {
@@ -38,11 +53,15 @@ impl HostPlatform {
             firmware_version: FIRMWARE_VERSION,
             max_msg_size: brasskey_usb::MAX_MESSAGE_SIZE,
             max_discoverable: MAX_DISCOVERABLE as u16,
-            attestation,
+            attestation: model.attestation,
+            profile: model.profile,
+            enterprise_attestation: model.enterprise.is_some(),
+            post_quantum: model.post_quantum,
             long_touch: true,
-            ..Identity::default()
         };
-        Ok(Self { rng: ChaCha20Rng::from_seed(seed), clock: HostClock(Instant::now()), finger, identity })
+        let enterprise_rp_ids = model.enterprise.clone().unwrap_or_default();
+        let rng = ChaCha20Rng::from_seed(seed);
+        Ok(Self { rng, clock: HostClock(Instant::now()), finger, identity, enterprise_rp_ids })
     }
 }
 
@@ -66,6 +85,10 @@ impl Platform for HostPlatform {
 
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn is_enterprise_rp(&self, rp_id: &str) -> bool {
+        self.enterprise_rp_ids.iter().any(|enterprise| enterprise == rp_id)
     }
 }
 
