@@ -1,8 +1,9 @@
 //! `brasskey credentials`.
 
-use super::{ImageArgument, hex, print};
-use brasskey::printable;
-use brasskey_authenticator::{CredProtect, CredentialSummary};
+use super::{ImageArgument, confirmed, hex, print};
+use anyhow::bail;
+use brasskey::{HostPlatform, Key, printable};
+use brasskey_authenticator::{Authenticator, CredProtect, CredentialSummary};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -11,6 +12,102 @@ use std::fmt::Write;
 pub(super) enum Command {
     /// List the discoverable credentials, oldest first
     List(List),
+    /// Delete a discoverable credential for good
+    Delete(Delete),
+    /// Give the account of a discoverable credential another name
+    Rename(Rename),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Delete {
+    #[command(flatten)]
+    image: ImageArgument,
+
+    /// The credential's ID as `list` shows it, or enough of its first digits to tell it from the others
+    id: String,
+
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Args, Debug)]
+#[group(id = "names", required = true, multiple = true, args = ["name", "display_name"])]
+pub(super) struct Rename {
+    #[command(flatten)]
+    image: ImageArgument,
+
+    /// The credential's ID as `list` shows it, or enough of its first digits to tell it from the others
+    id: String,
+
+    /// The account's name; an empty one removes it
+    #[arg(long)]
+    name: Option<String>,
+
+    /// The person's name; an empty one removes it
+    #[arg(long)]
+    display_name: Option<String>,
+}
+
+/// What a command needs of the credential that its user means.
+struct Chosen {
+    id: Vec<u8>,
+    shown: String,
+    name: Option<String>,
+    display_name: Option<String>,
+}
+
+/// The only credential whose ID begins with these digits.
+fn choose(key: &Key, prefix: &str) -> anyhow::Result<Chosen> {
+    let prefix = prefix.to_ascii_lowercase();
+    if prefix.is_empty() || !prefix.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        bail!("a credential ID is written in hexadecimal digits, as `brasskey credentials list` shows them");
+    }
+    let mut chosen = Vec::new();
+    key.with_authenticator(|key| {
+        key.credentials(|one| {
+            if hex(one.credential_id).starts_with(&prefix) {
+                chosen.push(Chosen {
+                    id: one.credential_id.to_vec(),
+                    shown: in_words(one),
+                    name: one.user_name.map(Into::into),
+                    display_name: one.user_display_name.map(Into::into),
+                });
+            }
+        })
+    })??;
+    match (chosen.pop(), chosen.len()) {
+        (Some(one), 0) => Ok(one),
+        (None, _) => bail!("no discoverable credential has an ID that begins with {prefix}"),
+        (Some(_), others) => {
+            bail!("{} credentials have an ID that begins with {prefix}; give more digits", others + 1)
+        }
+    }
+}
+
+impl Delete {
+    fn run(self) -> anyhow::Result<()> {
+        let key = self.image.key()?;
+        let chosen = choose(&key, &self.id)?;
+        let question = format!("This deletes for good:\n{}", chosen.shown);
+        if !self.yes && !confirmed(&question, "delete the credential")? {
+            bail!("nothing was deleted");
+        }
+        Ok(key.with_authenticator(|key| key.delete_credential(&chosen.id))??)
+    }
+}
+
+impl Rename {
+    fn run(self) -> anyhow::Result<()> {
+        let key = self.image.key()?;
+        let chosen = choose(&key, &self.id)?;
+        let name = self.name.or(chosen.name);
+        let display_name = self.display_name.or(chosen.display_name);
+        let rename = |key: &mut Authenticator<'_, HostPlatform>| {
+            key.rename_credential(&chosen.id, name.as_deref(), display_name.as_deref())
+        };
+        Ok(key.with_authenticator(rename)??)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -27,6 +124,8 @@ impl Command {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::List(list) => list.run(),
+            Self::Delete(delete) => delete.run(),
+            Self::Rename(rename) => rename.run(),
         }
     }
 }
@@ -53,6 +152,8 @@ fn algorithm(cose: i32) -> String {
     match cose {
         -7 => "ES256".into(),
         -8 => "EdDSA".into(),
+        -48 => "ML-DSA-44".into(),
+        -49 => "ML-DSA-65".into(),
         other => format!("COSE {other}"),
     }
 }

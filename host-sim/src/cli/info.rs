@@ -1,8 +1,9 @@
 //! `brasskey info`: authenticatorGetInfo (CTAP 2.3 §6.4) in words.
 
+use super::model::ModelArguments;
 use super::{ImageArgument, hex, print};
 use anyhow::{Context, bail};
-use brasskey::printable;
+use brasskey::{Key, printable};
 use brasskey_usb::MAX_MESSAGE_SIZE;
 use ciborium::Value;
 use clap::Args;
@@ -46,28 +47,35 @@ const MEMBERS: [&str; 0x1F] = [
     "authenticatorConfigCommands",
 ];
 
-const AAGUID_MEMBER: &str = "aaguid";
+pub(super) const AAGUID_MEMBER: &str = "aaguid";
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
     image: ImageArgument,
 
+    #[command(flatten)]
+    model: ModelArguments,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+/// What the key answers to getInfo: names and values, in the order of their numbers.
+pub(super) fn get_info(key: &Key) -> anyhow::Result<Vec<(String, Value)>> {
+    let response = key.with_authenticator(|key| {
+        let mut response = vec![0; usize::from(MAX_MESSAGE_SIZE)];
+        let length = key.ctap2(1, &[GET_INFO], &mut response);
+        response.truncate(length);
+        response
+    })?;
+    members(&response)
+}
+
 impl Arguments {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let key = self.image.key()?;
-        let response = key.with_authenticator(|key| {
-            let mut response = vec![0; usize::from(MAX_MESSAGE_SIZE)];
-            let length = key.ctap2(1, &[GET_INFO], &mut response);
-            response.truncate(length);
-            response
-        })?;
-        let members = members(&response)?;
+        let members = get_info(&self.image.key_of(self.model.model())?)?;
         let text = if self.json { as_json(&members) } else { in_words(&members) };
         print(text.as_bytes())
     }
@@ -88,7 +96,7 @@ fn members(response: &[u8]) -> anyhow::Result<Vec<(String, Value)>> {
 }
 
 /// 8-4-4-4-12 digits.
-fn uuid(bytes: &[u8]) -> String {
+pub(super) fn uuid(bytes: &[u8]) -> String {
     let mut digits = hex(bytes);
     for at in [20, 16, 12, 8] {
         if digits.is_char_boundary(at) {
@@ -106,7 +114,7 @@ fn as_json(members: &[(String, Value)]) -> String {
     format!("{:#}\n", serde_json::Value::Object(members.collect()))
 }
 
-fn json_value(value: &Value) -> serde_json::Value {
+pub(super) fn json_value(value: &Value) -> serde_json::Value {
     match value {
         Value::Bytes(bytes) => json!(hex(bytes)),
         Value::Array(items) => items.iter().map(json_value).collect(),
@@ -139,12 +147,53 @@ fn in_words(members: &[(String, Value)]) -> String {
             ("algorithms", Value::Array(algorithms)) => {
                 algorithms.iter().map(algorithm).collect::<Vec<_>>().join(", ")
             }
+            ("authenticatorConfigCommands", Value::Array(commands)) => {
+                commands.iter().map(config_command).collect::<Vec<_>>().join(", ")
+            }
+            ("uvModality", Value::Integer(modality)) => match i128::from(*modality) {
+                FINGERPRINT_INTERNAL => "fingerprint".into(),
+                other => format!("{other:#x}"),
+            },
+            ("encIdentifier" | "encCredStoreState", Value::Bytes(bytes)) => {
+                format!("{} (encrypted, fresh each time)", hex(bytes))
+            }
+            ("firmwareVersion", Value::Integer(version)) => {
+                // As bcdDevice has it: two digits and two digits.
+                let version = i128::from(*version);
+                format!("{:x}.{}.{}", version >> 8, version >> 4 & 15, version & 15)
+            }
+            (name, Value::Integer(number)) => format!("{}{}", i128::from(*number), unit(name)),
             (_, value) => plain(value),
         };
         // Writing to a String cannot fail.
         writeln!(text, "{name:width$}  {value}").ok();
     }
     text
+}
+
+/// fingerprint_internal (FIDO Registry of Predefined Values §3.1).
+const FINGERPRINT_INTERNAL: i128 = 2;
+
+/// What a number counts, where the name does not say it.
+fn unit(member: &str) -> &'static str {
+    match member {
+        "maxMsgSize" | "maxCredentialIdLength" | "maxSerializedLargeBlobArray" | "maxCredBlobLength" => {
+            " bytes"
+        }
+        "minPINLength" | "maxPINLength" => " characters",
+        _ => "",
+    }
+}
+
+/// The name of an authenticatorConfig subcommand (CTAP 2.3 §6.11).
+fn config_command(command: &Value) -> String {
+    match command.as_integer().map(i128::from) {
+        Some(1) => "enableEnterpriseAttestation".into(),
+        Some(2) => "toggleAlwaysUv".into(),
+        Some(3) => "setMinPINLength".into(),
+        Some(4) => "enableLongTouchForReset".into(),
+        _ => plain(command),
+    }
 }
 
 fn algorithm(parameters: &Value) -> String {
@@ -154,6 +203,8 @@ fn algorithm(parameters: &Value) -> String {
     match alg.map(i128::from) {
         Some(-7) => "ES256 (-7)".into(),
         Some(-8) => "EdDSA (-8)".into(),
+        Some(-48) => "ML-DSA-44 (-48)".into(),
+        Some(-49) => "ML-DSA-65 (-49)".into(),
         _ => plain(parameters),
     }
 }
@@ -204,7 +255,7 @@ mod tests {
              aaguid                       00010203-0405-0607-0809-0a0b0c0d0e0f\n\
              options                      rk, no clientPin\n\
              algorithms                   ES256 (-7)\n\
-             authenticatorConfigCommands  1, 2\n\
+             authenticatorConfigCommands  enableEnterpriseAttestation, toggleAlwaysUv\n\
              0x60                         later\n"
         );
         let json: serde_json::Value = serde_json::from_str(&as_json(&members)).unwrap();

@@ -5,12 +5,14 @@
 
 mod credentials;
 mod info;
+mod metadata;
 mod model;
+mod pin;
 mod reset;
 mod run;
 
-use anyhow::Context;
-use brasskey::{ImageSource, Key, KeyOptions, Missing, PresencePolicy};
+use anyhow::{Context, bail};
+use brasskey::{ImageSource, Key, KeyOptions, Missing, Model, PresencePolicy};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::env;
 use std::io::{self, IsTerminal};
@@ -39,11 +41,16 @@ enum Command {
     Run(run::Arguments),
     /// Show what the key says about itself (authenticatorGetInfo)
     Info(info::Arguments),
-    /// Look at the discoverable credentials in an image
+    /// Set or change the PIN of a key
+    #[command(subcommand)]
+    Pin(pin::Command),
+    /// Look after the discoverable credentials in an image
     #[command(subcommand)]
     Credentials(credentials::Command),
     /// Erase every credential of a key, and make the old ones useless for good
     Reset(reset::Arguments),
+    /// Print the key's FIDO metadata statement, JSON, as conformance tools load it
+    Metadata(metadata::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -70,7 +77,9 @@ impl Arguments {
         match self.command {
             Command::Run(arguments) => arguments.run(),
             Command::Info(arguments) => arguments.run(),
+            Command::Pin(command) => command.run(),
             Command::Credentials(command) => command.run(),
+            Command::Metadata(arguments) => arguments.run(),
             Command::Reset(arguments) => arguments.run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
@@ -101,8 +110,13 @@ impl ImageArgument {
     /// The key in an image that must be there, for a look from outside. Nobody needs to touch it: whoever can
     /// read the image could do all this without brasskey.
     fn key(&self) -> anyhow::Result<Key> {
+        self.key_of(Model::default())
+    }
+
+    /// The same for what depends on what the key offers.
+    fn key_of(&self, model: Model) -> anyhow::Result<Key> {
         let options = KeyOptions::new(self.source()?).presence(PresencePolicy::Auto).missing(Missing::Refuse);
-        Ok(Key::new(options))
+        Ok(Key::new(options.model(model)))
     }
 }
 
@@ -113,6 +127,19 @@ fn default_image() -> anyhow::Result<PathBuf> {
         .or_else(|| Some(absolute("HOME")?.join(".local/share")))
         .context("neither XDG_DATA_HOME nor HOME says where to keep the key; give --image")?;
     Ok(data.join("brasskey/key.img"))
+}
+
+/// Asks in the terminal. `act` is what --yes would do.
+fn confirmed(question: &str, act: &str) -> anyhow::Result<bool> {
+    use io::Write;
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        bail!("no terminal to ask on; add --yes to {act}");
+    }
+    eprint!("{question}Type yes to go on: ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("no answer")?;
+    Ok(answer.trim() == "yes")
 }
 
 /// Writes to standard output, whole.

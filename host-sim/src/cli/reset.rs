@@ -1,9 +1,8 @@
 //! `brasskey reset`.
 
-use super::ImageArgument;
-use anyhow::{Context, bail};
+use super::{ImageArgument, confirmed};
+use anyhow::bail;
 use clap::Args;
-use std::io::{self, IsTerminal, Write};
 
 /// authenticatorReset (CTAP 2.3 §6.6).
 const RESET: u8 = 0x07;
@@ -25,7 +24,11 @@ impl Arguments {
         // What can go wrong goes wrong before the question.
         let mut count = 0_usize;
         key.with_authenticator(|key| key.credentials(|_| count += 1))??;
-        if !self.yes && !confirmed(&format!("{source}"), count)? {
+        let question = format!(
+            "This erases {source}: {count} discoverable credentials, and every other account that this key signs in \
+             to.\nThere is no way back. "
+        );
+        if !self.yes && !confirmed(&question, &format!("erase every credential of {source}"))? {
             bail!("nothing was erased");
         }
         // Through the same door as from USB: the rules are the key's own. It was powered up just now.
@@ -41,18 +44,4 @@ impl Arguments {
             }
         }
     }
-}
-
-fn confirmed(image: &str, count: usize) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        bail!("no terminal to ask on; add --yes to erase every credential of {image}");
-    }
-    eprint!(
-        "This erases {image}: {count} discoverable credentials, and every other account that this key signs in to.\n\
-         There is no way back. Type yes to go on: "
-    );
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).context("no answer")?;
-    Ok(answer.trim() == "yes")
 }
