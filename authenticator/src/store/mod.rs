@@ -242,6 +242,12 @@ impl<'f, S: Storage> Store<'f, S> {
         Ok(())
     }
 
+    /// What everything of this life is derived from, for a test that looks for it in the flash.
+    #[cfg(test)]
+    pub(crate) fn secret_for_tests(&self) -> [u8; 32] {
+        *self.secret
+    }
+
     /// The key that credential IDs are sealed with.
     pub(crate) fn wrapping_key(&self) -> &[u8; 32] {
         &self.wrapping_key

@@ -15,4 +15,5 @@ mod power_cuts;
 mod reset_and_selection;
 mod robustness;
 mod store;
+mod tries;
 mod u2f;

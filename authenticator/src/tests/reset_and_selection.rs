@@ -32,24 +32,51 @@ fn reset_needs_a_touch_soon_after_power_up() {
     assert_eq!(platform.finger.asked()[0].operation, Operation::Reset);
 }
 
+/// After a reset nothing of the life before is in the flash: neither what the key stored nor what it derived keys
+/// from. Only the attestation stays.
 #[test]
-fn reset_voids_every_credential_and_leaves_none_in_the_flash() {
-    let (mut flash, platform) = blank();
-    let mut key = Authenticator::boot(&mut flash, platform).unwrap();
+fn reset_voids_every_credential_and_leaves_nothing_in_the_flash() {
+    use super::bio_enrollment::enroll;
+    use super::large_blobs::{array, write_blobs};
+    let (mut flash, mut platform) = blank();
+    platform.sensor = Some(crate::testing::FingerprintSensor::default());
+    let mut key = Authenticator::boot(&mut flash, platform.clone()).unwrap();
     let stateless = make(&mut key, &Make::new(SITE, b"1")).unwrap();
-    let stored = make(&mut key, &Make::new(SITE, b"the-account-42").discoverable()).unwrap();
+    let blob = map([("credBlob", bytes(b"a blob of a credential"))]);
+    let request = Make::new(SITE, b"the-account-42").discoverable().with(6, blob);
+    let stored = make(&mut key, &request).unwrap();
+    // Longer than what littlefs keeps inline, and over another one.
+    write_blobs(&mut key, &array(&[0xa5; 1500])).unwrap();
+    write_blobs(&mut key, &array(&[0x5a; 1500])).unwrap();
     let root = key.attestation_root().to_vec();
     sign_in(&mut key, SITE, &stateless).unwrap();
+    key.set_pin("2718").unwrap();
+    key.change_pin("2718", "3141").unwrap();
+    enroll(&mut key, 0xc3, "3141").unwrap();
+    let persistent_token = key.store.state().persistent_token;
+    let secret = key.store.secret_for_tests();
+    let wrapping_key = *key.store.wrapping_key();
     drop(key);
 
     let storage = flash.into_storage();
     let find = |raw: &[u8], what: &[u8]| raw.windows(what.len()).any(|bytes| bytes == what);
-    let old = [stored.id(), b"the-account-42", SITE.as_bytes()];
-    assert!(old.iter().all(|what| find(storage.raw(), what)), "the search finds what is there");
-    // The secret is the first file: what any dump of the flash would look for.
-    let marker = storage.raw().windows(6).position(|bytes| bytes == b"secret").unwrap();
-    let secret = storage.raw()[marker..marker + 64].to_vec();
-    assert!(secret.windows(32).any(|bytes| bytes.iter().filter(|&&byte| byte != 0).count() > 24));
+    let pin_hash = |pin: &str| crate::pin::hash(pin.as_bytes());
+    let old: [(&str, &[u8]); 10] = [
+        ("credential ID", stored.id()),
+        ("account", b"the-account-42"),
+        ("site", SITE.as_bytes()),
+        ("credBlob", b"a blob of a credential"),
+        ("large blobs", &[0x5a; 200]),
+        ("large blobs of before", &[0xa5; 200]),
+        ("PIN", &pin_hash("3141")),
+        ("finger", &[0xc3; 32]),
+        ("persistent token", &persistent_token),
+        ("secret", &secret),
+    ];
+    for (what, old) in old {
+        assert!(find(storage.raw(), old), "{what}: the search finds what is there");
+    }
+    assert!(!find(storage.raw(), &wrapping_key), "it is derived, not stored");
 
     let mut flash = Flash::new(storage);
     let mut key = Authenticator::boot(&mut flash, crate::testing::Platform::seeded(5)).unwrap();
@@ -62,11 +89,10 @@ fn reset_voids_every_credential_and_leaves_none_in_the_flash() {
     assert_eq!(sign_in(&mut key, "new.example", &new), Ok(1), "the counter begins anew");
     drop(key);
     let storage = flash.into_storage();
-    for what in old {
-        assert!(!find(storage.raw(), what));
+    for (what, old) in old {
+        assert!(!find(storage.raw(), old), "{what}");
     }
-    let marker = storage.raw().windows(6).position(|bytes| bytes == b"secret").unwrap();
-    assert_ne!(storage.raw()[marker..marker + 64], secret);
+    assert!(!find(storage.raw(), &pin_hash("2718")) && !find(storage.raw(), &wrapping_key));
 }
 
 #[test]
