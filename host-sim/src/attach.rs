@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn further_controllers_are_looked_through() {
         let (folder, vhci) = controller("hs  0000 006 003 00010002 000003 1-1\n");
-        assert_eq!(vhci.free_ports().unwrap(), []);
+        assert!(vhci.free_ports().unwrap().is_empty());
         fs::write(
             folder.path().join("status.1"),
             format!("{HEADER}hs  0016 004 000 00000000 000000 0-0\nhs  0017 004 000 00000000 000000 0-0\n"),

@@ -3,7 +3,7 @@
 //! The key is the one that runs on a microcontroller: [`brasskey_authenticator`] behind [`brasskey_usb`]. This
 //! crate is its body on a host. Its flash is a file ([`ImageSource`]), its finger a rule or a person at the
 //! terminal ([`PresencePolicy`]), and its USB cable a TCP connection that speaks USB/IP ([`Server`]) or a socket to
-//! the local kernel ([`Server::attach`]).
+//! the local kernel ([`Server::attach`]). A test may move its finger and its plug ([`Control`]).
 //!
 //! The program `brasskey` is a command line over this library. To have a key inside another program, a test say:
 //!
@@ -30,12 +30,14 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod control;
 mod image;
 mod key;
 mod presence;
 pub mod usbip;
 
 pub use attach::{AttachError, Vhci};
+pub use control::{ConformanceResults, Control, ControlError, ControlServer, Fingerprint, Held, Sample};
 pub use image::{Durability, IMAGE_LEN, ImageError, ImageSource, Missing};
 pub use key::{AAGUID, HostClock, HostPlatform, Key, KeyError, KeyOptions, Model};
 pub use presence::{Finger, PresencePolicy, printable};

@@ -97,6 +97,36 @@ fn run_says_what_it_serves_and_stops_by_signal() {
 }
 
 #[test]
+fn the_test_control_listens_only_when_it_is_asked_for() {
+    let arguments = ["--image", ":memory:", "--http", "127.0.0.1:0"];
+    let running = Running::start(&arguments);
+    assert_eq!(running.lines.len(), 1, "{:?}", running.lines);
+
+    let wanted = ["--test-control", "--conformance-port=0"];
+    let running = Running::start(&[&arguments[..], &wanted].concat());
+    let url = |line: usize, name: &str| {
+        let url = running.lines[line].strip_prefix(name).unwrap().to_string();
+        url.strip_prefix(" http://").unwrap().to_string()
+    };
+    for (address, path) in
+        [(url(1, "control"), "/usb1/touch/on"), (url(2, "conformance"), "/conformance/userpresence")]
+    {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "PUT {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    }
+    drop(running);
+
+    let off = Running::start(&["--image", ":memory:", "--test-control", "--http", "off"]);
+    assert_eq!(off.lines.len(), 1, "{:?}", off.lines);
+    let remote =
+        ["run", "--image", ":memory:", "--listen", "127.0.0.1:0", "--test-control", "--http", "0.0.0.0:0"];
+    assert_refused(&remote, "can be reached from other machines");
+}
+
+#[test]
 fn usage_errors_are_two() {
     for arguments in [
         &[][..],
@@ -105,6 +135,9 @@ fn usage_errors_are_two() {
         &["run", "--keys", "65536"],
         &["run", "--presence", "maybe"],
         &["run", "--listen", "nonsense"],
+        &["run", "--http", "nonsense"],
+        &["run", "--conformance-port"],
+        &["run", "--test-control", "--conformance-results", "file"],
         &["info", "--listen", "127.0.0.1:0"],
         &["credentials"],
         &["completions", "tcsh"],

@@ -23,6 +23,11 @@ pub(super) struct ModelArguments {
     /// platform asks for it, and where this site asks for it. May be given several times
     #[arg(long, value_name = "RP-ID")]
     enterprise: Vec<String>,
+
+    /// Give the key a fingerprint sensor, a virtual one. Whoever touches the key puts the same finger on it each time,
+    /// unless --test-control of `brasskey run` names another
+    #[arg(long)]
+    fingerprint: bool,
 }
 
 /// As on the command line: `self` is no name for a variant.
@@ -79,6 +84,7 @@ impl ModelArguments {
         };
         model.post_quantum = matches!(self.algorithms, Algorithms::PostQuantum);
         model.enterprise = (!self.enterprise.is_empty()).then(|| self.enterprise.clone());
+        model.fingerprint = self.fingerprint;
         model
     }
 }

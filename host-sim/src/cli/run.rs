@@ -3,11 +3,15 @@
 use super::ImageArgument;
 use super::model::ModelArguments;
 use anyhow::Context;
-use brasskey::{Durability, Key, KeyOptions, PresencePolicy, Server, Vhci};
+use brasskey::{
+    ConformanceResults, Control, ControlServer, Durability, Key, KeyOptions, PresencePolicy, Server, Vhci,
+};
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args, Debug)]
@@ -41,6 +45,45 @@ pub(super) struct Arguments {
     /// Let other machines use the keys: needed for a --listen address that is not loopback
     #[arg(long)]
     allow_remote: bool,
+
+    /// Let programs on this machine touch the keys and cut their power, over HTTP: for tests
+    ///
+    /// Every program that runs here, under any user, can then sign in with these keys, unseen. Web pages cannot:
+    /// what a browser sends is refused. While no test's finger is on a key, --presence decides, only that `ask`
+    /// without a terminal waits for a finger instead of refusing. `curl http://127.0.0.1:3280/` lists the paths.
+    #[arg(long)]
+    test_control: bool,
+
+    /// Where --test-control listens, a loopback address; `off` for nowhere. Without --test-control nothing listens
+    #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:3280", value_parser = http_address)]
+    http: Http,
+
+    /// Serve FIDO's conformance tools on this port of localhost: the first key is touched, has its power cut and
+    /// their results are printed when they ask for it. As open to this machine's programs as --test-control
+    #[arg(
+        long,
+        value_name = "PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "3000",
+        requires = "test_control"
+    )]
+    conformance_port: Option<u16>,
+
+    /// Add the results that conformance tools send to this file, a line of JSON for each run
+    #[arg(long, value_name = "FILE", requires = "conformance_port")]
+    conformance_results: Option<PathBuf>,
+}
+
+/// Where the control listens, if it does.
+#[derive(Clone, Copy, Debug)]
+enum Http {
+    Off,
+    On(SocketAddr),
+}
+
+fn http_address(text: &str) -> Result<Http, String> {
+    if text == "off" { Ok(Http::Off) } else { address(text).map(Http::On) }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -77,6 +120,7 @@ impl Arguments {
                 Presence::Deny => PresencePolicy::Deny,
             })
             .model(self.model.model())
+            .test_control(self.test_control)
             .durability(match self.durability {
                 DurabilityArgument::Disk => Durability::Disk,
                 DurabilityArgument::Process => Durability::Process,
@@ -96,7 +140,11 @@ impl Arguments {
         // From here on a signal is a request to stop, also before everything has started.
         let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
-        let mut server = Server::bind(self.listen, self.allow_remote, self.keys()?).await?;
+        let keys = self.keys()?;
+        let controls = keys.iter().map(|key| Arc::clone(key.control())).collect();
+        // These first: a port in the way should not leave a new image behind.
+        let (control, conformance) = self.control(controls).await?;
+        let mut server = Server::bind(self.listen, self.allow_remote, keys).await?;
         if self.attach {
             server.attach(&Vhci::default()).await?;
         }
@@ -106,7 +154,10 @@ impl Arguments {
                 server.local_addr()
             );
         }
-        self.announce(&server);
+        self.announce(&server, control.as_ref(), conformance.as_ref());
+        for control in [control, conformance].into_iter().flatten() {
+            tokio::spawn(control.serve(std::future::pending()));
+        }
         server
             .serve(async {
                 tokio::select! {
@@ -118,11 +169,41 @@ impl Arguments {
         Ok(())
     }
 
+    /// The test control's two ports, each if it is wanted.
+    async fn control(
+        &self,
+        controls: Vec<Arc<Control>>,
+    ) -> anyhow::Result<(Option<ControlServer>, Option<ControlServer>)> {
+        let first = controls.first().cloned();
+        let control = match self.http {
+            Http::On(address) if self.test_control => Some(ControlServer::bind(address, controls).await?),
+            _ => None,
+        };
+        let conformance = match (self.conformance_port, first) {
+            (Some(port), Some(first)) => {
+                let results = ConformanceResults::new(self.conformance_results.clone());
+                Some(ControlServer::conformance(port, first, results).await?)
+            }
+            _ => None,
+        };
+        Ok((control, conformance))
+    }
+
     /// Prints what is served, and that it is. A reader that has gone away is no reason to stop.
-    fn announce(&self, server: &Server) {
+    fn announce(
+        &self,
+        server: &Server,
+        control: Option<&ControlServer>,
+        conformance: Option<&ControlServer>,
+    ) {
         let mut lines = String::new();
         for id in server.bus_ids() {
             writeln!(lines, "usbip {} bus {id}", server.local_addr()).ok();
+        }
+        for (name, server) in [("control", control), ("conformance", conformance)] {
+            if let Some(Ok(address)) = server.map(ControlServer::local_addr) {
+                writeln!(lines, "{name} http://{address}").ok();
+            }
         }
         lines.push_str("ready\n");
         let mut output = std::io::stdout().lock();

@@ -7,7 +7,10 @@ mod signal;
 pub(crate) use platform::FIRMWARE_VERSION;
 pub use platform::{AAGUID, HostClock, HostPlatform, Model};
 pub(crate) use power::{MESSAGE_LEN, Powered, Shared};
+#[cfg(test)]
+pub(crate) use signal::Woken;
 
+use crate::control::Control;
 use crate::image::{Durability, Image, ImageError, ImageSource, Missing};
 use crate::presence::{Finger, PresencePolicy};
 use brasskey_authenticator::{Authenticator, BootError, Flash};
@@ -29,6 +32,8 @@ pub struct KeyOptions {
     pub presence: PresencePolicy,
     /// What it offers.
     pub model: Model,
+    /// Whether its [`Control`] moves its finger. Off: whoever holds that could sign in.
+    pub test_control: bool,
 }
 
 impl KeyOptions {
@@ -40,6 +45,7 @@ impl KeyOptions {
             missing: Missing::Create,
             presence: PresencePolicy::Ask,
             model: Model::default(),
+            test_control: false,
         }
     }
 
@@ -57,6 +63,12 @@ impl KeyOptions {
     /// Sets what the key offers.
     pub fn model(mut self, model: Model) -> Self {
         self.model = model;
+        self
+    }
+
+    /// Sets whether the key's [`Control`] moves its finger.
+    pub fn test_control(mut self, test_control: bool) -> Self {
+        self.test_control = test_control;
         self
     }
 
@@ -135,13 +147,20 @@ enum Slot {
 #[derive(Debug)]
 pub struct Key {
     options: KeyOptions,
+    control: Arc<Control>,
     slot: Mutex<Slot>,
 }
 
 impl Key {
     /// A key; nothing is opened yet.
     pub fn new(options: KeyOptions) -> Self {
-        Self { options, slot: Mutex::new(Slot::Closed) }
+        let control = Arc::new(Control::new(options.presence == PresencePolicy::Auto));
+        Self { options, control, slot: Mutex::new(Slot::Closed) }
+    }
+
+    /// The hand of a test. Its finger touches nothing without [`KeyOptions::test_control`]; its power switch works.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
     /// Where its flash is.
@@ -195,7 +214,8 @@ impl Key {
     }
 
     fn platform(&self, shared: Option<&Arc<Shared>>) -> Result<HostPlatform, KeyError> {
-        let finger = Finger::new(self.options.presence, shared.cloned());
+        let touch = self.options.test_control.then(|| Arc::clone(&self.control.touch));
+        let finger = Finger::new(self.options.presence, shared.cloned(), touch);
         HostPlatform::new(finger, &self.options.model).map_err(KeyError::Random)
     }
 

@@ -2,7 +2,9 @@
 
 use crate::image::Image;
 use crate::presence::Finger;
-use brasskey_authenticator::{AttestationPolicy, Clock, Identity, MAX_DISCOVERABLE, Platform, Profile};
+use brasskey_authenticator::{
+    AttestationPolicy, Clock, Identity, MAX_DISCOVERABLE, Platform, Profile, UserVerification,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use std::time::Instant;
@@ -25,6 +27,7 @@ pub struct HostPlatform {
     finger: Finger,
     identity: Identity,
     enterprise_rp_ids: Vec<String>,
+    fingerprint: bool,
 }
 
 /// What a simulated key offers, where one may differ from another.
@@ -39,6 +42,8 @@ pub struct Model {
     pub post_quantum: bool,
     /// Enterprise attestation can be enabled; the vendor-facilitated kind for these RP IDs.
     pub enterprise: Option<Vec<String>>,
+    /// A fingerprint sensor, a virtual one: whoever touches the key touches it.
+    pub fingerprint: bool,
 }
 
 impl HostPlatform {
@@ -60,8 +65,8 @@ impl HostPlatform {
             long_touch: true,
         };
         let enterprise_rp_ids = model.enterprise.clone().unwrap_or_default();
-        let rng = ChaCha20Rng::from_seed(seed);
-        Ok(Self { rng, clock: HostClock(Instant::now()), finger, identity, enterprise_rp_ids })
+        let (rng, clock) = (ChaCha20Rng::from_seed(seed), HostClock(Instant::now()));
+        Ok(Self { rng, clock, finger, identity, enterprise_rp_ids, fingerprint: model.fingerprint })
     }
 }
 
@@ -85,6 +90,11 @@ impl Platform for HostPlatform {
 
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn verification(&mut self) -> Option<&mut dyn UserVerification> {
+        // The sensor is what is touched: one finger serves both.
+        if self.fingerprint { Some(&mut self.finger) } else { None }
     }
 
     fn is_enterprise_rp(&self, rp_id: &str) -> bool {

@@ -5,8 +5,9 @@ mod terminal;
 mod tests;
 mod text;
 
+use crate::control::{Answer, Sample, Touch};
 use crate::key::Shared;
-use brasskey_authenticator::{Operation, Presence, Prompt, UserPresence};
+use brasskey_authenticator::{Operation, Presence, Prompt, Scan, Sensor, UserPresence, UserVerification};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,6 +19,13 @@ const POLL_PAUSE: Duration = Duration::from_secs(3);
 
 /// How long an answer to a polling host is kept for it to come back.
 const ANSWER_LIFE: Duration = Duration::from_secs(5);
+
+/// The fingerprint sensor of a simulated key: touched, not swiped, and content with three samples.
+const SENSOR: Sensor = Sensor { swipe: false, samples: 3 };
+
+/// `lastEnrollSampleStatus` of a sample that shows too little: CTAP2_ENROLL_FEEDBACK_FP_POOR_QUALITY (CTAP 2.3
+/// §6.7.3).
+const POOR_QUALITY: u8 = 0x07;
 
 /// Who touches the key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +58,10 @@ pub struct Finger {
     policy: PresencePolicy,
     /// The USB side, if the key is attached.
     shared: Option<Arc<Shared>>,
+    /// A test's finger, which goes before the policy.
+    touch: Option<Arc<Touch>>,
+    /// What touched last.
+    sample: Sample,
     /// Where to ask.
     terminal: fn() -> Option<Arc<Terminal>>,
     polled: Option<Polled>,
@@ -58,8 +70,16 @@ pub struct Finger {
 }
 
 impl Finger {
-    pub(crate) fn new(policy: PresencePolicy, shared: Option<Arc<Shared>>) -> Self {
-        Self { policy, shared, terminal: Terminal::of_process, polled: None, unasked: None }
+    pub(crate) fn new(
+        policy: PresencePolicy,
+        shared: Option<Arc<Shared>>,
+        touch: Option<Arc<Touch>>,
+    ) -> Self {
+        if let (Some(touch), Some(shared)) = (&touch, &shared) {
+            touch.wake(shared);
+        }
+        let (terminal, sample) = (Terminal::of_process, Sample::default());
+        Self { policy, shared, touch, sample, terminal, polled: None, unasked: None }
     }
 
     /// When to call [`Self::tick`], if ever.
@@ -210,9 +230,69 @@ impl Polled {
     }
 }
 
+impl Finger {
+    /// Waits for a test's finger, and for whom the policy names while that is away.
+    fn controlled(&mut self, touch: &Touch, prompt: &Prompt<'_>, timeout: Duration) -> Presence {
+        let shared = match &self.shared {
+            Some(shared) if !timeout.is_zero() => Arc::clone(shared),
+            _ => return self.controlled_poll(touch, prompt),
+        };
+        self.polled = None;
+        let asks = touch.is_away() && self.policy == PresencePolicy::Ask;
+        let question = asks.then(self.terminal).flatten().map(|terminal| {
+            let signal = Arc::clone(&shared);
+            terminal.ask(text::question(prompt), Arc::new(move || signal.signal.raise()))
+        });
+        let mut touched = Sample::default();
+        let presence = Self::wait_until(&shared, timeout, |shared| {
+            if let Some(answer) = question.as_ref().and_then(Question::answer) {
+                return Some(if answer { Presence::Granted } else { Presence::Denied });
+            }
+            // Every finger comes after the host has heard that one is wanted.
+            if !shared.asked_for_touch.load(Ordering::Acquire) {
+                return None;
+            }
+            match (touch.take(), self.policy) {
+                (Answer::Touched(sample), _) => {
+                    touched = sample;
+                    Some(Presence::Granted)
+                }
+                (Answer::Policy, PresencePolicy::Auto) => Some(Presence::Granted),
+                (Answer::Denied, _) | (Answer::Policy, PresencePolicy::Deny) => Some(Presence::Denied),
+                (Answer::Nobody, _) | (Answer::Policy, PresencePolicy::Ask) => None,
+            }
+        });
+        self.sample = touched;
+        presence
+    }
+
+    /// The same for a host that polls: what it finds at this moment.
+    fn controlled_poll(&mut self, touch: &Touch, prompt: &Prompt<'_>) -> Presence {
+        match touch.take() {
+            Answer::Touched(sample) => {
+                self.sample = sample;
+                Presence::Granted
+            }
+            Answer::Denied => Presence::Denied,
+            Answer::Nobody => Presence::TimedOut,
+            Answer::Policy => match self.policy {
+                PresencePolicy::Auto => Presence::Granted,
+                PresencePolicy::Deny => Presence::Denied,
+                PresencePolicy::Ask if (self.terminal)().is_some() => self.ask(prompt, Duration::ZERO),
+                // The finger may yet come.
+                PresencePolicy::Ask => Presence::TimedOut,
+            },
+        }
+    }
+}
+
 impl UserPresence for Finger {
     fn wait(&mut self, prompt: &Prompt<'_>, timeout_ms: u32) -> Presence {
         let timeout = Duration::from_millis(u64::from(timeout_ms));
+        self.sample = Sample::default();
+        if let Some(touch) = self.touch.clone() {
+            return self.controlled(&touch, prompt, timeout);
+        }
         match self.policy {
             PresencePolicy::Auto => self.auto(timeout),
             PresencePolicy::Deny => Presence::Denied,
@@ -224,6 +304,23 @@ impl UserPresence for Finger {
         match self.policy {
             PresencePolicy::Ask if (self.terminal)().is_some() => eprintln!("\n* The key winks at you. *"),
             _ => tracing::info!("wink"),
+        }
+    }
+}
+
+/// Whoever touches by the policy has one finger, always the same.
+impl UserVerification for Finger {
+    fn sensor(&self) -> Sensor {
+        SENSOR
+    }
+
+    fn scan(&mut self, prompt: &Prompt<'_>, timeout_ms: u32) -> Scan {
+        match (self.wait(prompt, timeout_ms), self.sample) {
+            (Presence::Granted, Sample::Finger(print)) => Scan::Finger(print.0),
+            (Presence::Granted, Sample::Poor) => Scan::Poor(POOR_QUALITY),
+            (Presence::Denied, _) => Scan::Denied,
+            (Presence::TimedOut, _) => Scan::TimedOut,
+            (Presence::Cancelled, _) => Scan::Cancelled,
         }
     }
 }

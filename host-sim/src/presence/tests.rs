@@ -24,7 +24,7 @@ fn bench(policy: PresencePolicy) -> Bench {
     let screen = Screen::default();
     let terminal = Terminal::new(Box::new(screen.clone()));
     TERMINAL.set(Some(Arc::clone(&terminal)));
-    let mut finger = Finger::new(policy, Some(Arc::clone(&shared)));
+    let mut finger = Finger::new(policy, Some(Arc::clone(&shared)), None);
     finger.terminal = || TERMINAL.with_borrow(Clone::clone);
     Bench { finger, shared, terminal, screen }
 }
@@ -58,7 +58,7 @@ fn rules_answer_polls_at_once() {
     for _ in 0..2 {
         assert_eq!(bench.finger.wait(&prompt(Operation::Register), 0), Presence::Granted);
     }
-    let mut finger = Finger::new(PresencePolicy::Deny, Some(bench.shared));
+    let mut finger = Finger::new(PresencePolicy::Deny, Some(bench.shared), None);
     assert_eq!(finger.wait(&prompt(Operation::Register), 0), Presence::Denied);
     assert_eq!(finger.wait(&prompt(Operation::Register), 30_000), Presence::Denied);
 }
@@ -184,4 +184,44 @@ fn names_are_shown_escaped() {
     };
     assert_eq!(bench.finger.wait(&hostile, 0), Presence::TimedOut);
     assert_eq!(bench.screen.take(), "good.example\\u{1b}[1A\\u{d} wants to sign in “\\u{202e}ecila” [y/n] ");
+}
+
+#[test]
+fn a_tests_finger_is_scanned_and_the_policys_is_always_the_same() {
+    use crate::control::{Control, Fingerprint, Held};
+    let control = Control::new(true);
+    let mut bench = bench(PresencePolicy::Auto);
+    bench.finger.touch = Some(Arc::clone(&control.touch));
+    let mut scan = || bench.finger.scan(&prompt(Operation::Enroll), 0);
+    let own = Scan::Finger(Fingerprint::of("right-index").0);
+    assert_eq!([scan(), scan()], [own; 2]);
+    control.hold(Held::On(Sample::Finger(Fingerprint::of("thumb"))));
+    assert_eq!(scan(), Scan::Finger(Fingerprint::of("thumb").0));
+    control.hold(Held::On(Sample::Poor));
+    assert_eq!(scan(), Scan::Poor(POOR_QUALITY));
+    control.hold(Held::Deny);
+    assert_eq!(scan(), Scan::Denied);
+    control.hold(Held::Never);
+    assert_eq!(scan(), Scan::TimedOut);
+    control.hold(Held::Away);
+    assert_eq!(scan(), own);
+}
+
+#[test]
+fn under_control_a_question_may_be_answered_by_either() {
+    use crate::control::{Control, Held};
+    let control = Control::new(false);
+    let mut bench = bench(PresencePolicy::Ask);
+    bench.finger.touch = Some(Arc::clone(&control.touch));
+    control.touch.wake(&bench.shared);
+    let presence = during_wait(&mut bench, 30_000, |_, terminal| terminal.line("n"));
+    assert_eq!(presence, Presence::Denied);
+    let presence = during_wait(&mut bench, 30_000, |shared, _| {
+        control.hold(Held::On(Sample::Poor));
+        // Not before the host has heard of it.
+        shared.asked_for_touch.store(true, Ordering::Release);
+        shared.signal.raise();
+    });
+    assert_eq!(presence, Presence::Granted);
+    assert!(bench.screen.take().ends_with("\nNever mind.\n"));
 }

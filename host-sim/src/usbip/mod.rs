@@ -4,6 +4,7 @@
 //! transfers into the packets of a [`usb_device::bus::UsbBus`]. These three touch no socket and are tested with
 //! bytes alone.
 
+mod attached;
 pub mod bus;
 mod completion;
 mod control;

@@ -4,24 +4,21 @@
 //! has one host at a time: the next one is refused as busy, unless the one before has hung up and is just being
 //! cleared away. Each attach powers the key up anew from its image.
 
-use super::bus::UsbIpBus;
+use super::attached::{Attached, plug};
 use super::describe::describe;
-use super::fido::FidoOnBus;
 use super::protocol::{self, BusId, DeviceSummary, ImportStatus, Operation};
-use super::serve::{ConnectionError, serve};
-use super::session::Session;
+use super::serve::ConnectionError;
 use super::stream::Stream;
-use crate::attach::{AttachError, Port, Vhci};
-use crate::key::{Key, KeyError, Lease, Powered, Shared};
+use crate::attach::{AttachError, Vhci};
+use crate::key::{Key, KeyError};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
-use usb_device::bus::UsbBusAllocator;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 /// How long a connection may take over its operation, and over reading the answer to it.
 const OPERATION_TIME: Duration = Duration::from_secs(10);
@@ -85,9 +82,9 @@ impl From<KeyError> for ServerError {
 }
 
 /// A key and its host.
-struct Export {
-    id: BusId,
-    key: Key,
+pub(super) struct Export {
+    pub(super) id: BusId,
+    pub(super) key: Key,
     host: Mutex<Option<Arc<Stream>>>,
     released: Notify,
 }
@@ -98,7 +95,7 @@ impl Export {
     }
 
     /// Makes `stream` the key's host, unless it has one.
-    async fn claim(&self, stream: &Arc<Stream>) -> Option<Claim<'_>> {
+    pub(super) async fn claim(&self, stream: &Arc<Stream>) -> Option<Claim<'_>> {
         let claim = async {
             loop {
                 // Made before the look, so that a release in between is not missed.
@@ -108,6 +105,7 @@ impl Export {
                     match &*host {
                         None => {
                             *host = Some(Arc::clone(stream));
+                            self.key.control().set_attached(true);
                             return Some(Claim(self));
                         }
                         Some(host) if !host.is_hung_up() => return None,
@@ -122,11 +120,14 @@ impl Export {
 }
 
 /// The right to a key, given back when dropped.
-struct Claim<'a>(&'a Export);
+pub(super) struct Claim<'a>(&'a Export);
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        *self.0.host() = None;
+        let mut host = self.0.host();
+        *host = None;
+        self.0.key.control().set_attached(false);
+        drop(host);
         self.0.released.notify_waiters();
     }
 }
@@ -152,8 +153,6 @@ pub struct Server {
     shelf: Arc<Shelf>,
     stop: watch::Sender<bool>,
     connections: JoinSet<()>,
-    /// Where keys are plugged into this machine, and the tasks that serve them.
-    ports: Vec<(Port, AbortHandle)>,
 }
 
 impl Server {
@@ -195,7 +194,7 @@ impl Server {
             .collect();
         let shelf = Arc::new(Shelf { exports, summary });
         let (stop, connections) = (watch::Sender::new(false), JoinSet::new());
-        Ok(Self { listener, address, shelf, stop, connections, ports: Vec::new() })
+        Ok(Self { listener, address, shelf, stop, connections })
     }
 
     /// The address that it listens on, with the port that it got.
@@ -213,33 +212,12 @@ impl Server {
     /// Errors: [`AttachError`]; keys that were plugged in before it stay until the server is dropped.
     pub async fn attach(&mut self, vhci: &Vhci) -> Result<(), AttachError> {
         for index in 0..self.shelf.exports.len() {
-            let shelf = Arc::clone(&self.shelf);
+            let (ready, plugged) = oneshot::channel();
+            let (shelf, vhci) = (Arc::clone(&self.shelf), vhci.clone());
             let id = shelf.exports[index].id;
-            let (ours, theirs) =
-                Stream::pair().map_err(|error| AttachError::Kernel("socketpair".into(), error))?;
-            let (ours, mut stop) = (Arc::new(ours), self.stop.subscribe());
-            let (ready, powered) = oneshot::channel();
-            let task = self.connections.spawn(async move {
-                let export = &shelf.exports[index];
-                let attached = match export.claim(&ours).await {
-                    None => Err(ImportStatus::Busy),
-                    Some(claim) => Attached::power_up(export, claim).await,
-                };
-                let (status, attached) = match attached {
-                    Ok(attached) => (Ok(()), Some(attached)),
-                    Err(status) => (Err(status), None),
-                };
-                // If nobody listens, the socket closes too, and that ends the session.
-                ready.send(status).ok();
-                if let Some(attached) = attached {
-                    report(&format!("local kernel: {id}"), attached.serve(&ours, &mut stop).await);
-                }
-            });
-            match powered.await {
-                Ok(Ok(())) => self.ports.push((vhci.attach(&theirs, id.device_id())?, task)),
-                Ok(Err(ImportStatus::Busy)) => return Err(AttachError::Busy(id)),
-                Ok(Err(_)) | Err(_) => return Err(AttachError::Key(id)),
-            }
+            let stop = self.stop.subscribe();
+            self.connections.spawn(async move { plug(&shelf.exports[index], &vhci, stop, ready).await });
+            plugged.await.unwrap_or(Err(AttachError::Key(id)))?;
         }
         Ok(())
     }
@@ -261,14 +239,6 @@ impl Server {
             }
         }
         drop(self.listener);
-        for (port, task) in &self.ports {
-            // Someone may have unplugged it meanwhile, and plugged something else in there.
-            if !task.is_finished()
-                && let Err(error) = port.detach()
-            {
-                tracing::warn!("cannot unplug a key: {error}");
-            }
-        }
         self.stop.send_replace(true);
         while self.connections.join_next().await.is_some() {}
     }
@@ -299,7 +269,7 @@ impl Server {
     }
 }
 
-fn report(peer: &str, served: Result<(), ConnectionError>) {
+pub(super) fn report(peer: &str, served: Result<(), ConnectionError>) {
     match served {
         Ok(()) => {}
         // A host that closes in a hurry, or dies: everyday life.
@@ -325,13 +295,15 @@ async fn read_operation(stream: &Stream) -> Result<Option<Operation>, Connection
     }
 }
 
-/// Answers OP_REQ_DEVLIST: all keys, attached ones too.
+/// Answers OP_REQ_DEVLIST: all keys that have power, attached ones too.
 async fn list_devices(stream: &Stream, shelf: &Shelf) -> Result<(), ConnectionError> {
     let write = async {
         let mut out = Vec::new();
+        let exports: Vec<_> =
+            shelf.exports.iter().filter(|export| export.key.control().has_power()).collect();
         // At most 65,535, as the server has checked.
-        protocol::device_list_header(&mut out, shelf.exports.len() as u32);
-        for export in &shelf.exports {
+        protocol::device_list_header(&mut out, exports.len() as u32);
+        for export in exports {
             protocol::device_list_entry(&mut out, export.id, &shelf.summary);
             if out.len() >= LIST_CHUNK {
                 stream.write_all(&out).await?;
@@ -355,7 +327,7 @@ async fn import(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
     let mut reply = Vec::new();
-    let attached = match shelf.find(bus_id) {
+    let attached = match shelf.find(bus_id).filter(|export| export.key.control().has_power()) {
         None => Err(ImportStatus::NoDevice),
         Some(export) => match export.claim(stream).await {
             None => Err(ImportStatus::Busy),
@@ -368,81 +340,17 @@ async fn import(
             protocol::import_refused(&mut reply, status);
             Ok(stream.write_all(&reply).await?)
         }
-        Ok(attached) => {
+        Ok(mut attached) => {
             let id = attached.export.id;
             tracing::info!("{peer}: attached {id}");
             protocol::import_accepted(&mut reply, id, &shelf.summary);
             let served = match stream.write_all(&reply).await {
-                Ok(()) => attached.serve(stream, &mut stop).await,
-                Err(error) => {
-                    attached.power_down().await;
-                    Err(error.into())
-                }
+                Ok(()) => attached.serve(stream, &mut stop).await.map(drop),
+                Err(error) => Err(error.into()),
             };
+            attached.power_down().await;
             tracing::info!("{peer}: detached {id}");
             served
         }
-    }
-}
-
-/// A key with power, and the claim to it.
-struct Attached<'a> {
-    export: &'a Export,
-    powered: Powered,
-    lease: Lease<'a>,
-    shared: Arc<Shared>,
-    power_up: Instant,
-    /// Given back last, when the key is off.
-    _claim: Claim<'a>,
-}
-
-impl<'a> Attached<'a> {
-    async fn power_up(export: &'a Export, claim: Claim<'a>) -> Result<Self, ImportStatus> {
-        let shared = Shared::new();
-        match export.key.power_on(&shared).await {
-            Ok((powered, lease)) => {
-                Ok(Self { export, powered, lease, shared, power_up: Instant::now(), _claim: claim })
-            }
-            Err(error) => {
-                tracing::error!("{}: {error}", export.id);
-                Err(ImportStatus::DeviceError)
-            }
-        }
-    }
-
-    /// Serves the host until it leaves, the server stops or the key dies; then powers the key down.
-    async fn serve(
-        mut self,
-        stream: &Stream,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Result<(), ConnectionError> {
-        let served = {
-            let shared = Arc::clone(&self.shared);
-            let bus = UsbIpBus::new();
-            let mut session = Session::new(bus.clone(), self.export.id.device_id());
-            let allocator = UsbBusAllocator::new(FidoOnBus::gate(bus));
-            // The shared part is new and this is its only device.
-            match FidoOnBus::new(&allocator, &shared) {
-                None => Ok(()),
-                Some(mut device) => tokio::select! {
-                    served = serve(stream, &mut session, &mut device, &shared.usb, self.power_up) => served,
-                    () = self.powered.died() => Ok(()),
-                    _ = stop.wait_for(|stop| *stop) => Ok(()),
-                },
-            }
-        };
-        self.power_down().await;
-        served
-    }
-
-    async fn power_down(self) {
-        let image = self.powered.off().await;
-        if image.is_none() {
-            tracing::error!(
-                "{}: the key's thread died; its next attach reads the image anew",
-                self.export.id
-            );
-        }
-        self.lease.give_back(image);
     }
 }

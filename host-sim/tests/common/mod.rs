@@ -135,6 +135,20 @@ pub fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
+/// The bus ids in the server's list.
+pub fn listed(server: &TestServer) -> Vec<String> {
+    let mut stream = server.connect();
+    stream.write_all(&[0x01, 0x11, 0x80, 0x05, 0, 0, 0, 0]).unwrap();
+    let header = read(&mut stream, 12);
+    let entries = (0..be32(&header, 8)).map(|_| {
+        let entry = read(&mut stream, 312);
+        read(&mut stream, 4 * usize::from(entry[311]));
+        let bus_id = entry[256..288].split(|byte| *byte == 0).next().unwrap();
+        String::from_utf8(bus_id.to_vec()).unwrap()
+    });
+    entries.collect()
+}
+
 /// A USB/IP command's header.
 #[derive(Clone, Copy)]
 pub struct Submit {
