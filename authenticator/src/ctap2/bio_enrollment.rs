@@ -7,6 +7,7 @@ use serde_bytes::Bytes;
 use serde_indexed::SerializeIndexed;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::subcommand::Subcommand;
 use crate::authenticator::Authenticator;
 use crate::pin::Permissions;
 use crate::platform::{Operation, Platform, Prompt, Scan, Sensor};
@@ -35,42 +36,16 @@ mod feedback {
     pub(super) const NO_USER_ACTIVITY: u8 = 0x0d;
 }
 
-struct Request<'a> {
-    modality: Option<u64>,
-    subcommand: Option<u64>,
-    params: Option<Value<'a>>,
-    pin_uv_auth_protocol: Option<u64>,
-    pin_uv_auth_param: Option<&'a [u8]>,
-    get_modality: Option<bool>,
+/// The template that a subcommand is about.
+fn template_id<'a>(request: &Subcommand<'a>) -> Result<&'a [u8], Error> {
+    request.require(0x01)?.bytes()
 }
 
-impl<'a> Request<'a> {
-    fn parse(parameters: &'a [u8]) -> Result<Self, Error> {
-        let map = Map::parameters(parameters)?;
-        Ok(Self {
-            modality: map.get(0x01).map(Value::unsigned).transpose()?,
-            subcommand: map.get(0x02).map(Value::unsigned).transpose()?,
-            params: map.get(0x03),
-            pin_uv_auth_protocol: map.get(0x04).map(Value::unsigned).transpose()?,
-            pin_uv_auth_param: map.get(0x05).map(Value::bytes).transpose()?,
-            get_modality: map.get(0x06).map(Value::boolean).transpose()?,
-        })
-    }
-
-    fn param(&self, key: i64) -> Result<Option<Value<'a>>, Error> {
-        Ok(self.params.map(Value::map).transpose()?.and_then(|map| map.get(key)))
-    }
-
-    fn template_id(&self) -> Result<&'a [u8], Error> {
-        self.param(0x01)?.ok_or(Error::MissingParameter)?.bytes()
-    }
-
-    /// In milliseconds.
-    fn timeout_ms(&self) -> Result<u32, Error> {
-        let timeout = self.param(0x03)?.map(Value::unsigned).transpose()?;
-        Ok(timeout
-            .map_or(USER_TIMEOUT_MS, |ms| u32::try_from(ms).unwrap_or(USER_TIMEOUT_MS).min(USER_TIMEOUT_MS)))
-    }
+/// How long to wait for a finger, in milliseconds.
+fn timeout_ms(request: &Subcommand<'_>) -> Result<u32, Error> {
+    let timeout = request.params()?.and_then(|params| params.get(0x03)).map(Value::unsigned).transpose()?;
+    let asked = timeout.map_or(USER_TIMEOUT_MS, |ms| u32::try_from(ms).unwrap_or(USER_TIMEOUT_MS));
+    Ok(asked.min(USER_TIMEOUT_MS))
 }
 
 #[derive(Default, SerializeIndexed)]
@@ -113,16 +88,18 @@ impl<P: Platform> Authenticator<'_, P> {
     /// Errors: `INVALID_COMMAND` on a body without a sensor.
     pub(crate) fn bio_enrollment(&mut self, parameters: &[u8], response: &mut [u8]) -> Result<usize, Error> {
         let sensor = self.sensor().ok_or(Error::InvalidCommand)?;
-        let request = Request::parse(parameters)?;
-        let Some(command) = request.subcommand else {
-            return match request.get_modality {
+        let map = Map::parameters(parameters)?;
+        let modality = map.get(0x01).map(Value::unsigned).transpose()?;
+        let request = Subcommand::parse(map, 0x02)?;
+        let Some(command) = request.number else {
+            return match map.get(0x06).map(Value::boolean).transpose()? {
                 Some(true) => {
                     answer(&Response { modality: Some(FINGERPRINT), ..Response::default() }, response)
                 }
                 _ => Err(Error::MissingParameter),
             };
         };
-        if request.modality.ok_or(Error::MissingParameter)? != FINGERPRINT {
+        if modality.ok_or(Error::MissingParameter)? != FINGERPRINT {
             return Err(Error::InvalidParameter);
         }
         let command = u8::try_from(command).map_err(|_| Error::InvalidSubcommand)?;
@@ -151,12 +128,12 @@ impl<P: Platform> Authenticator<'_, P> {
                 let highest = templates.iter().map(|template| u16::from_be_bytes(template.id)).max();
                 let template_id = highest.unwrap_or(0).wrapping_add(1).to_be_bytes();
                 let enrollment = Enrollment { template_id, print: None, remaining: sensor.samples.max(1) };
-                self.capture(enrollment, request.timeout_ms()?, true, response)
+                self.capture(enrollment, timeout_ms(&request)?, true, response)
             }
             subcommand::ENROLL_CAPTURE_NEXT_SAMPLE => {
                 self.may_enroll(&request, command)?;
-                let id = request.template_id()?;
-                let timeout_ms = request.timeout_ms()?;
+                let id = template_id(&request)?;
+                let timeout_ms = timeout_ms(&request)?;
                 let enrollment = self.enrollment.take_if(|enrollment| enrollment.template_id == *id);
                 self.capture(enrollment.ok_or(Error::InvalidOption)?, timeout_ms, false, response)
             }
@@ -176,8 +153,8 @@ impl<P: Platform> Authenticator<'_, P> {
             }
             subcommand::SET_FRIENDLY_NAME => {
                 self.may_enroll(&request, command)?;
-                let id = request.template_id()?;
-                let name = request.param(0x02)?.ok_or(Error::MissingParameter)?.text()?;
+                let id = template_id(&request)?;
+                let name = request.require(0x02)?.text()?;
                 let mut templates = self.store.templates()?;
                 let template = templates.iter_mut().find(|template| template.id == *id);
                 let template = template.ok_or(Error::InvalidOption)?;
@@ -187,7 +164,7 @@ impl<P: Platform> Authenticator<'_, P> {
             }
             subcommand::REMOVE_ENROLLMENT => {
                 self.may_enroll(&request, command)?;
-                let id = request.template_id()?;
+                let id = template_id(&request)?;
                 let mut templates = self.store.templates()?;
                 let before = templates.len();
                 templates.retain(|template| template.id != *id);
@@ -206,15 +183,8 @@ impl<P: Platform> Authenticator<'_, P> {
         self.platform.verification().map(|sensor| sensor.sensor())
     }
 
-    fn may_enroll(&mut self, request: &Request<'_>, command: u8) -> Result<(), Error> {
-        let head = [FINGERPRINT as u8, command];
-        let params = request.params.map(Value::raw).unwrap_or_default();
-        self.authorize(
-            request.pin_uv_auth_param,
-            request.pin_uv_auth_protocol,
-            &[&head, params],
-            Permissions::BIO_ENROLLMENT,
-        )?;
+    fn may_enroll(&mut self, request: &Subcommand<'_>, command: u8) -> Result<(), Error> {
+        self.authorize_subcommand(request, &[FINGERPRINT as u8, command], Permissions::BIO_ENROLLMENT)?;
         Ok(())
     }
 

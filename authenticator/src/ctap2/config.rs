@@ -3,6 +3,7 @@
 use ctap_types::ctap2::Error;
 use sha2::{Digest, Sha256};
 
+use super::subcommand::Subcommand;
 use crate::authenticator::Authenticator;
 use crate::pin::{MAX_PIN_LENGTH, Permissions};
 use crate::platform::Platform;
@@ -16,25 +17,6 @@ pub(super) mod subcommand {
     pub(in crate::ctap2) const ENABLE_LONG_TOUCH_FOR_RESET: u8 = 0x04;
 }
 
-struct Request<'a> {
-    subcommand: u64,
-    params: Option<Value<'a>>,
-    pin_uv_auth_protocol: Option<u64>,
-    pin_uv_auth_param: Option<&'a [u8]>,
-}
-
-impl<'a> Request<'a> {
-    fn parse(parameters: &'a [u8]) -> Result<Self, Error> {
-        let map = Map::parameters(parameters)?;
-        Ok(Self {
-            subcommand: map.require(0x01)?.unsigned()?,
-            params: map.get(0x02),
-            pin_uv_auth_protocol: map.get(0x03).map(Value::unsigned).transpose()?,
-            pin_uv_auth_param: map.get(0x04).map(Value::bytes).transpose()?,
-        })
-    }
-}
-
 /// The parameters of setMinPINLength (§6.11.4). All may be missing.
 #[derive(Default)]
 struct SetMinPinLength<'a> {
@@ -45,9 +27,8 @@ struct SetMinPinLength<'a> {
 }
 
 impl<'a> SetMinPinLength<'a> {
-    fn parse(params: Option<Value<'a>>) -> Result<Self, Error> {
-        let Some(params) = params else { return Ok(Self::default()) };
-        let map = params.map()?;
+    fn parse(params: Option<Map<'a>>) -> Result<Self, Error> {
+        let Some(map) = params else { return Ok(Self::default()) };
         let flag = |key| map.get(key).map(Value::boolean).transpose().map(|value| value.unwrap_or(false));
         Ok(Self {
             new_min_pin_length: map.get(0x01).map(Value::unsigned).transpose()?,
@@ -71,9 +52,9 @@ impl<'a> SetMinPinLength<'a> {
 
 impl<P: Platform> Authenticator<'_, P> {
     pub(crate) fn config(&mut self, parameters: &[u8]) -> Result<usize, Error> {
-        let request = Request::parse(parameters)?;
+        let request = Subcommand::parse(Map::parameters(parameters)?, 0x01)?;
         // The specification has this status here, not INVALID_SUBCOMMAND.
-        let command = u8::try_from(request.subcommand)
+        let command = u8::try_from(request.number.ok_or(Error::MissingParameter)?)
             .ok()
             .filter(|command| self.config_commands().contains(command))
             .ok_or(Error::InvalidParameter)?;
@@ -82,13 +63,7 @@ impl<P: Platform> Authenticator<'_, P> {
         if self.is_protected() || self.store.state().always_uv && !toggles {
             let mut head = [0xff; 34];
             head[32..].copy_from_slice(&[0x0d, command]);
-            let params = request.params.map(Value::raw).unwrap_or_default();
-            self.authorize(
-                request.pin_uv_auth_param,
-                request.pin_uv_auth_protocol,
-                &[&head, params],
-                Permissions::AUTHENTICATOR_CONFIGURATION,
-            )?;
+            self.authorize_subcommand(&request, &head, Permissions::AUTHENTICATOR_CONFIGURATION)?;
         }
         match command {
             subcommand::ENABLE_ENTERPRISE_ATTESTATION => {
@@ -97,7 +72,7 @@ impl<P: Platform> Authenticator<'_, P> {
             subcommand::TOGGLE_ALWAYS_UV => {
                 self.store.change_state(|state| state.always_uv = !state.always_uv)?;
             }
-            subcommand::SET_MIN_PIN_LENGTH => self.set_min_pin_length(request.params)?,
+            subcommand::SET_MIN_PIN_LENGTH => self.set_min_pin_length(request.params()?)?,
             // ENABLE_LONG_TOUCH_FOR_RESET
             _ => self.store.change_state(|state| state.long_touch_for_reset = true)?,
         }
@@ -117,7 +92,7 @@ impl<P: Platform> Authenticator<'_, P> {
     }
 
     /// All of it or nothing (§6.11.4).
-    fn set_min_pin_length(&mut self, params: Option<Value<'_>>) -> Result<(), Error> {
+    fn set_min_pin_length(&mut self, params: Option<Map<'_>>) -> Result<(), Error> {
         let params = SetMinPinLength::parse(params)?;
         let state = self.store.state();
         let current = state.min_pin_length;

@@ -5,6 +5,7 @@ use serde_bytes::Bytes;
 use serde_indexed::SerializeIndexed;
 
 use super::output::{Descriptor, RpOutput, UserOutput};
+use super::subcommand::Subcommand;
 use crate::authenticator::{Authenticator, Next};
 use crate::credential::key::{large_blob_key, public_key};
 use crate::credential::record::Record;
@@ -12,7 +13,7 @@ use crate::credential::{CoseKey, Credential};
 use crate::pin::{Permissions, Protocol};
 use crate::platform::Platform;
 use crate::store::{RpPosition, decode};
-use crate::wire::{Descriptors, Map, User, Value};
+use crate::wire::{Descriptors, Map, User};
 
 mod subcommand {
     pub(super) const GET_CREDS_METADATA: u8 = 0x01;
@@ -24,36 +25,9 @@ mod subcommand {
     pub(super) const UPDATE_USER_INFORMATION: u8 = 0x07;
 }
 
-struct Request<'a> {
-    subcommand: u8,
-    params: Option<Value<'a>>,
-    pin_uv_auth_protocol: Option<u64>,
-    pin_uv_auth_param: Option<&'a [u8]>,
-}
-
-impl<'a> Request<'a> {
-    fn parse(parameters: &'a [u8]) -> Result<Self, Error> {
-        let map = Map::parameters(parameters)?;
-        Ok(Self {
-            subcommand: u8::try_from(map.require(0x01)?.unsigned()?).map_err(|_| Error::InvalidSubcommand)?,
-            params: map.get(0x02),
-            pin_uv_auth_protocol: map.get(0x03).map(Value::unsigned).transpose()?,
-            pin_uv_auth_param: map.get(0x04).map(Value::bytes).transpose()?,
-        })
-    }
-
-    fn param(&self, key: i64) -> Result<Value<'a>, Error> {
-        self.params.ok_or(Error::MissingParameter)?.map()?.require(key)
-    }
-
-    /// What `pinUvAuthParam` covers.
-    fn signed(&self) -> [&[u8]; 2] {
-        [core::slice::from_ref(&self.subcommand), self.params.map(Value::raw).unwrap_or_default()]
-    }
-
-    fn credential_id(&self) -> Result<&'a [u8], Error> {
-        Descriptors::entry(self.param(0x02)?)?.ok_or(Error::NoCredentials)
-    }
+/// The credential that a subcommand is about.
+fn credential_id<'a>(request: &Subcommand<'a>) -> Result<&'a [u8], Error> {
+    Descriptors::entry(request.require(0x02)?)?.ok_or(Error::NoCredentials)
 }
 
 #[derive(Default, SerializeIndexed)]
@@ -117,20 +91,21 @@ impl<P: Platform> Authenticator<'_, P> {
         next: Option<Next>,
         response: &mut [u8],
     ) -> Result<usize, Error> {
-        let request = Request::parse(parameters)?;
+        let request = Subcommand::parse(Map::parameters(parameters)?, 0x01)?;
+        let number = request.number.ok_or(Error::MissingParameter)?;
+        let number = u8::try_from(number).map_err(|_| Error::InvalidSubcommand)?;
         let goes_on = matches!(
-            request.subcommand,
+            number,
             subcommand::ENUMERATE_RPS_GET_NEXT_RP | subcommand::ENUMERATE_CREDENTIALS_GET_NEXT_CREDENTIAL
         );
-        let known = (subcommand::GET_CREDS_METADATA..=subcommand::UPDATE_USER_INFORMATION)
-            .contains(&request.subcommand);
+        let known = (subcommand::GET_CREDS_METADATA..=subcommand::UPDATE_USER_INFORMATION).contains(&number);
         // Told before anything that is missing or wrong in the parameters.
         if known && !goes_on && request.pin_uv_auth_param.is_none() {
             return Err(Error::PinRequired);
         }
-        match request.subcommand {
+        match number {
             subcommand::GET_CREDS_METADATA => {
-                self.may_read(&request, None)?;
+                self.may_read(&request, number, None)?;
                 let answer = Response {
                     existing_resident_credentials_count: Some(self.store.len()),
                     max_possible_remaining_resident_credentials_count: Some(self.remaining()),
@@ -139,7 +114,7 @@ impl<P: Platform> Authenticator<'_, P> {
                 crate::wire::encode(&answer, response)
             }
             subcommand::ENUMERATE_RPS_BEGIN => {
-                let reader = self.may_read(&request, None)?;
+                let reader = self.may_read(&request, number, None)?;
                 let mut total = 0;
                 let mut position = None;
                 while let Some((found, _)) = self.store.next_rp(position)? {
@@ -155,9 +130,9 @@ impl<P: Platform> Authenticator<'_, P> {
                 _ => Err(Error::NotAllowed),
             },
             subcommand::ENUMERATE_CREDENTIALS_BEGIN => {
-                let rp_id_hash = request.param(0x01)?.bytes()?;
+                let rp_id_hash = request.require(0x01)?.bytes()?;
                 let rp_id_hash: [u8; 32] = rp_id_hash.try_into().map_err(|_| Error::InvalidParameter)?;
-                let reader = self.may_read(&request, Some(&rp_id_hash))?;
+                let reader = self.may_read(&request, number, Some(&rp_id_hash))?;
                 let mut total = 0;
                 self.store.find(&rp_id_hash, None, |_, _| {
                     total += 1;
@@ -174,17 +149,17 @@ impl<P: Platform> Authenticator<'_, P> {
                 _ => Err(Error::NotAllowed),
             },
             subcommand::DELETE_CREDENTIAL => {
-                let id = request.credential_id()?;
-                self.may_manage(&request)?;
+                let id = credential_id(&request)?;
+                self.may_manage(&request, number)?;
                 let credential = self.managed(id)?;
                 let stored = credential.stored.ok_or(Error::NoCredentials)?;
                 self.store.remove(stored.slot)?;
                 Ok(0)
             }
             subcommand::UPDATE_USER_INFORMATION => {
-                let id = request.credential_id()?;
-                let user = User::parse(request.param(0x03)?)?;
-                self.may_manage(&request)?;
+                let id = credential_id(&request)?;
+                let user = User::parse(request.require(0x03)?)?;
+                self.may_manage(&request, number)?;
                 let credential = self.managed(id)?;
                 let stored = credential.stored.ok_or(Error::NoCredentials)?;
                 let record = stored.record()?;
@@ -201,26 +176,26 @@ impl<P: Platform> Authenticator<'_, P> {
     }
 
     /// Checks the token; the parameter covers the subcommand and its parameters as they were received.
-    fn may_manage(&mut self, request: &Request<'_>) -> Result<(), Error> {
-        self.authorize(
-            request.pin_uv_auth_param,
-            request.pin_uv_auth_protocol,
-            &request.signed(),
-            Permissions::CREDENTIAL_MANAGEMENT,
-        )?;
+    fn may_manage(&mut self, request: &Subcommand<'_>, number: u8) -> Result<(), Error> {
+        self.authorize_subcommand(request, &[number], Permissions::CREDENTIAL_MANAGEMENT)?;
         Ok(())
     }
 
     /// The same for reading, for which the persistent token is enough. A token that is bound to a site reads only
     /// what belongs to it.
-    fn may_read(&mut self, request: &Request<'_>, site: Option<&[u8; 32]>) -> Result<Reader, Error> {
+    fn may_read(
+        &mut self,
+        request: &Subcommand<'_>,
+        number: u8,
+        site: Option<&[u8; 32]>,
+    ) -> Result<Reader, Error> {
         let param = request.pin_uv_auth_param.ok_or(Error::PinRequired)?;
         let protocol = Protocol::parse(request.pin_uv_auth_protocol.ok_or(Error::MissingParameter)?)?;
-        if protocol.verify(&self.store.state().persistent_token, &request.signed(), param) {
+        let message = [&[number], request.raw_params()];
+        if protocol.verify(&self.store.state().persistent_token, &message, param) {
             return Ok(Reader::Persistent);
         }
-        self.may_manage(request)?;
-        let token = self.token().ok_or(Error::PinAuthInvalid)?;
+        let token = self.authorize_subcommand(request, &[number], Permissions::CREDENTIAL_MANAGEMENT)?;
         match site {
             Some(rp_id_hash) => token.check_site(rp_id_hash)?,
             None => token.check_any_site()?,

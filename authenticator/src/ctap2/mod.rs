@@ -11,6 +11,7 @@ mod large_blobs;
 mod make_credential;
 mod output;
 mod reset;
+mod subcommand;
 
 pub(crate) use bio_enrollment::Enrollment;
 pub(crate) use credential_management::{NextCredential, NextRp};
