@@ -34,6 +34,9 @@ POST         /usbN/touch/once     one touch, for who waits or comes within 5 s; 
              /usbN/finger/poor        a finger that the sensor cannot read, once
 ";
 
+/// What an Electron program sends as its origin.
+const DESKTOP_ORIGIN: &str = "file://";
+
 type Answer = (StatusCode, &'static str);
 
 const DONE: Answer = (StatusCode::OK, "done\n");
@@ -87,6 +90,11 @@ fn refuse(headers: &HeaderMap) -> Option<&'static str> {
     let host = hosts.next().and_then(|host| host.to_str().ok());
     if !host.is_some_and(is_loopback) || hosts.next().is_some() {
         return Some("call this by localhost or 127.0.0.1\n");
+    }
+    // A desktop program made of web technology, as FIDO's tools are. A browser gives no page this origin: its own
+    // local files are "null" to it.
+    if headers.get_all(ORIGIN).iter().eq([DESKTOP_ORIGIN]) {
+        return None;
     }
     let browser = headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
     let fetched = headers.keys().any(|name| name.as_str().starts_with("sec-"));
@@ -250,6 +258,24 @@ mod tests {
         ] {
             assert!(with(name, value).is_some(), "{name}: {value}");
         }
+    }
+
+    #[test]
+    fn a_desktop_program_is_none() {
+        let electron =
+            ("user-agent", "Mozilla/5.0 AppleWebKit/537.36 Chrome/120.0 Electron/28.0 Safari/537.36");
+        let from = |origin| {
+            let sent = [("host", "localhost:3000"), electron, ("sec-fetch-mode", "cors"), ("origin", origin)];
+            refuse(&headers(&sent))
+        };
+        assert_eq!(from("file://"), None);
+        for other in ["null", "file:///home/user/page.html", "https://evil.example", ""] {
+            assert!(from(other).is_some(), "{other}");
+        }
+        let two = [("host", "localhost"), ("origin", "file://"), ("origin", "https://evil.example")];
+        assert!(refuse(&headers(&two)).is_some());
+        let elsewhere = [("host", "evil.example"), ("origin", "file://")];
+        assert!(refuse(&headers(&elsewhere)).is_some());
     }
 
     #[test]
