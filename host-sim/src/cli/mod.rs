@@ -27,7 +27,8 @@ use tracing_subscriber::filter::LevelFilter;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// Say more on standard error; twice for still more. RUST_LOG overrides it
+    /// Say more on standard error: once for who comes and goes, twice for each command and its status, never what is
+    /// secret. RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 

@@ -3,6 +3,7 @@
 mod platform;
 mod power;
 mod signal;
+mod spoken;
 
 pub(crate) use platform::FIRMWARE_VERSION;
 pub use platform::{AAGUID, HostClock, HostPlatform, Model};

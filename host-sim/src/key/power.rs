@@ -6,6 +6,7 @@
 
 use super::platform::HostPlatform;
 use super::signal::{Signal, Woken};
+use super::spoken::Spoken;
 use crate::image::Image;
 use brasskey_authenticator::{Authenticator, BootError, Flash, Platform};
 use brasskey_usb::{Application, Channel, Link, MAX_MESSAGE_SIZE};
@@ -147,7 +148,7 @@ fn live(
         return;
     }
     loop {
-        if application.poll(&mut key) {
+        if application.poll(&mut Spoken(&mut key)) {
             shared.usb.notify_one();
             continue;
         }
