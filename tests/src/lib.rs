@@ -22,7 +22,6 @@ pub mod attestation;
 pub mod auth_data;
 pub mod cbor;
 pub mod certificate;
-pub mod client_pin;
 pub mod cose;
 pub mod ctap1;
 pub mod ctap2;

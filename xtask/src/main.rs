@@ -3,7 +3,6 @@
 //! Only the standard library, so that it builds at once on a machine that has nothing but Rust.
 #![forbid(unsafe_code)]
 
-mod conformance;
 mod demo;
 mod licences;
 mod packages;
@@ -16,8 +15,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask demo           show a key that registers with a web site and signs in
-       cargo xtask test [STEP…]   run all tests, or only these steps
-       cargo xtask conformance    make docs/conformance.md of what the tests say";
+       cargo xtask test [STEP…]   run all tests, or only these steps";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +23,6 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["demo"] => demo::run().map(|()| true),
         ["test", ref names @ ..] => steps::test(names),
-        ["conformance"] => conformance::write().map(|()| true),
         _ => {
             eprintln!("{USAGE}\nsteps: {}", steps::names().join(" "));
             return ExitCode::from(2);
