@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod device;
 mod licences;
 mod packages;
 mod run;
@@ -14,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask demo           show a key that registers with a web site and signs in
-       cargo xtask test [STEP…]   run all tests, or only these steps";
+usage: cargo xtask demo                 show a key that registers with a web site and signs in
+       cargo xtask test [STEP…]         run all tests, or only these steps
+       cargo xtask suite python-fido2   run python-fido2's device suite: the step device";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["demo"] => demo::run().map(|()| true),
         ["test", ref names @ ..] => steps::test(names),
+        ["suite", "python-fido2"] => steps::test(&["device"]),
         _ => {
             eprintln!("{USAGE}\nsteps: {}", steps::names().join(" "));
             return ExitCode::from(2);

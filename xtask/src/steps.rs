@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::run::cargo;
-use crate::{Result, binary, licences, packages, root, run, suites, target};
+use crate::{Result, binary, device, licences, packages, root, run, suites, target};
 
 /// How many checks came to what.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -58,6 +58,7 @@ const STEPS: &[Step] = &[
     Step { name: "unit", packages: &[packages::BUILD], run: unit },
     Step { name: "blackbox", packages: &[packages::BUILD], run: blackbox },
     Step { name: "suites", packages: &[packages::BUILD, packages::SUITES], run: python_suites },
+    Step { name: "device", packages: &[packages::BUILD, packages::SUITES], run: device_suite },
     Step { name: "vm", packages: &[packages::BUILD, packages::VM], run: vm },
 ];
 
@@ -147,6 +148,11 @@ fn blackbox(tally: &mut Tally) -> Result<bool> {
 fn python_suites(tally: &mut Tally) -> Result<bool> {
     build_key()?;
     suites::run(tally)
+}
+
+fn device_suite(tally: &mut Tally) -> Result<bool> {
+    build_key()?;
+    device::run(tally)
 }
 
 fn vm(tally: &mut Tally) -> Result<bool> {

@@ -13,7 +13,7 @@ pub(crate) fn run(tally: &mut Tally) -> Result<bool> {
     let python = environment(&folder)?;
     let mut good = true;
     for attestation in ["packed", "self", "none"] {
-        let key = Served::start(attestation)?;
+        let key = Served::start(&["--presence", "auto", "--attestation", attestation])?;
         let mut judges = Command::new(&python);
         judges.arg(folder.join("judges.py")).args([attestation, &key.address]);
         judges.env("PYTHONDONTWRITEBYTECODE", "1");
@@ -23,7 +23,7 @@ pub(crate) fn run(tally: &mut Tally) -> Result<bool> {
 }
 
 /// A virtual environment with the pinned packages, made anew when the pins change. Returns its Python.
-fn environment(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn environment(folder: &Path) -> Result<PathBuf> {
     let failed = |error: std::io::Error| format!("the Python environment: {error}");
     let pins = std::fs::read(folder.join("requirements.txt")).map_err(failed)?;
     let environment = target().join("suites");
@@ -39,22 +39,25 @@ fn environment(folder: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// A key in memory that grants every touch, until dropped.
-struct Served {
+/// A key in memory, until dropped.
+pub(crate) struct Served {
     child: Child,
-    address: String,
+    /// The USB/IP server's, ADDRESS:PORT.
+    pub(crate) address: String,
+    /// The test control's, a URL; empty without it.
+    pub(crate) control: String,
 }
 
 impl Served {
-    fn start(attestation: &str) -> Result<Self> {
+    /// Starts the program with these options, and waits until it is ready.
+    pub(crate) fn start(options: &[&str]) -> Result<Self> {
         let program = binary("brasskey");
         let mut command = Command::new(&program);
-        command.args(["run", "--image", ":memory:", "--listen", "127.0.0.1:0", "--presence", "auto"]);
-        command.args(["--attestation", attestation]);
+        command.args(["run", "--image", ":memory:", "--listen", "127.0.0.1:0"]).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
         let stdout = child.stdout.take();
-        let mut served = Self { child, address: String::new() };
+        let mut served = Self { child, address: String::new(), control: String::new() };
         for line in stdout
             .into_iter()
             .flat_map(|stdout| BufReader::new(stdout).lines())
@@ -62,6 +65,7 @@ impl Served {
         {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["usbip", address, "bus", _] => served.address = address.into(),
+                ["control", url] => served.control = url.into(),
                 ["ready"] if !served.address.is_empty() => return Ok(served),
                 _ => break,
             }
