@@ -34,7 +34,7 @@ const HOLD_MS: u64 = 500;
 const REPLIES: usize = 4;
 
 /// How many packets may leave at once, and then one in every millisecond: Linux keeps 63 reports for a reader
-/// of hidraw and drops what comes beyond.
+/// of hidraw and drops what comes beyond. A host that asks again has read them, see [`Gate::has_read_all`].
 const BURST: u64 = 32;
 
 /// CTAPHID protocol version (CTAP 2.3 §11.2.9.1.3).
@@ -94,6 +94,8 @@ pub(crate) struct Gate {
     /// How many packets may leave now, and when that was reckoned.
     allowance: u64,
     reckoned_at: u64,
+    /// The channel of the packet that left last; after an answer to INIT, the one that it opened.
+    last_left: Option<u32>,
     suspended: bool,
     /// The application has a request that nobody waits for, from before this device was made.
     stale_request: bool,
@@ -115,6 +117,7 @@ impl Gate {
             replies: Deque::new(),
             allowance: BURST,
             reckoned_at: 0,
+            last_left: None,
             suspended: false,
             stale_request: false,
             moved: false,
@@ -135,6 +138,7 @@ impl Gate {
         self.arrived = None;
         self.held_until = None;
         self.replies.clear();
+        self.last_left = None;
         self.silence();
         self.moved = true;
     }
@@ -215,7 +219,10 @@ impl Gate {
 
     /// It left.
     pub(crate) fn reply_left(&mut self) {
-        self.replies.pop_front();
+        self.last_left = self.replies.pop_front().map(|packet| match packet.kind() {
+            Kind::First(command::INIT) => opened(&packet),
+            _ => packet.channel(),
+        });
         self.allowance = self.allowance.saturating_sub(1);
         self.moved = true;
     }
@@ -225,6 +232,13 @@ impl Gate {
         let elapsed = now.saturating_sub(self.reckoned_at);
         self.allowance = self.allowance.saturating_add(elapsed).min(BURST);
         self.reckoned_at = self.reckoned_at.max(now);
+    }
+
+    /// Whether the host has read all that left, seeing that it begins a message on `channel`: nobody asks again before
+    /// he has his answer, and if that answer left last, he had to read everything else before it. Another channel's
+    /// reader proves nothing: each has a queue of his own, and all packets go into each.
+    fn has_read_all(&self, channel: u32) -> bool {
+        self.replies.is_empty() && self.last_left == Some(channel)
     }
 
     /// Looks at what the host sent, and at the clock. Called when nothing more can come in.
@@ -323,6 +337,9 @@ impl Gate {
                 self.error(channel, HidError::ChannelBusy);
             }
             return;
+        }
+        if self.has_read_all(channel) {
+            self.allowance = BURST;
         }
         if !self.channels.is_open(channel) {
             self.error(channel, HidError::InvalidChannel);
@@ -457,6 +474,11 @@ impl Gate {
         self.replies.push_back(packet).ok();
         self.moved = true;
     }
+}
+
+/// The channel in an answer to INIT, which stands behind the nonce.
+fn opened(answer: &Packet) -> u32 {
+    answer.data()[NONCE_LEN..].first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
 /// usbd-ctaphid says "busy" with code 0.

@@ -254,14 +254,61 @@ fn packets_in_leave_32_at_once_and_then_one_a_millisecond() {
     assert_eq!(ms.iter().sum::<usize>(), 129);
     assert_eq!(wire.poll.deadline, None);
 
-    // After a pause of 10 ms ten may go at once.
+    // After a pause of 10 ms ten may go at once, to a host that has not read its last answer.
+    let other = wire.open();
     wire.advance(1000);
     wire.transact(one, PING, &pattern(57 + 31 * 59)).unwrap();
     wire.assert_idle();
     wire.advance(10);
-    wire.send(one, PING, &pattern(1000));
+    wire.send(other, PING, &pattern(1000));
     assert_eq!(std::iter::from_fn(|| wire.take_packet()).count(), 10);
     assert_eq!(wire.poll.deadline, Some(wire.now + 1));
+}
+
+/// What may leave without the clock moving.
+fn burst(wire: &mut Wire, channel: u32, length: usize) -> usize {
+    wire.send(channel, PING, &pattern(length));
+    std::iter::from_fn(|| wire.take_packet()).count()
+}
+
+#[test]
+fn who_asks_again_has_read_his_answer_and_is_not_kept_waiting() {
+    let mut wire = Wire::new();
+    let one = wire.open();
+    // A tight loop of requests takes no time at all.
+    for _ in 0..200 {
+        assert_eq!(burst(&mut wire, one, 57), 1);
+    }
+    for _ in 0..10 {
+        assert_eq!(burst(&mut wire, one, 57 + 31 * 59), 32);
+    }
+    // One answer stays within the burst, however often he asked before.
+    assert_eq!(burst(&mut wire, one, 57 + 32 * 59), 32);
+    wire.advance(1);
+    assert_eq!(std::iter::from_fn(|| wire.take_packet()).count(), 1);
+    // The answer to INIT is read before the new channel is used.
+    let two = wire.open();
+    assert_eq!(burst(&mut wire, two, 57 + 31 * 59), 32);
+}
+
+#[test]
+fn who_has_not_read_his_answer_is_paced() {
+    let mut wire = Wire::new();
+    let (one, two) = (wire.open(), wire.open());
+    wire.advance(1000);
+    assert_eq!(burst(&mut wire, one, 57 + 31 * 59), 32);
+    // Another channel's request shows nothing of what the first one's reader has read.
+    assert_eq!(burst(&mut wire, two, 57), 0);
+    wire.advance(1);
+    assert_eq!(std::iter::from_fn(|| wire.take_packet()).count(), 1);
+    // Nor does the next request of a host that sends it before its answer has left.
+    assert_eq!(burst(&mut wire, two, 57 + 32 * 59), 32);
+    assert_eq!(burst(&mut wire, two, 1), 0);
+    for _ in 0..2 {
+        wire.advance(1);
+        assert_eq!(std::iter::from_fn(|| wire.take_packet()).count(), 1);
+    }
+    wire.assert_idle();
 }
 
 #[test]
