@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::demand;
+use crate::reports::Reports;
 use crate::usb::{Device, REPORT, deadline};
 use crate::{Error, Result};
 
@@ -95,7 +96,7 @@ pub fn packets(channel: u32, command: u8, data: &[u8], length: Option<u16>) -> V
 }
 
 /// Reads the next whole message of any channel, a keep-alive included, whose first packet comes until `until`.
-pub fn read_message(device: &Device, until: Instant) -> Result<Message> {
+pub fn read_message(device: &impl Reports, until: Instant) -> Result<Message> {
     let first = device.read_report(until)?;
     let channel = u32::from_be_bytes(first[..4].try_into().unwrap());
     demand!(first[4] & 0x80 != 0, "a continuation packet out of nowhere: {first:02x?}");
@@ -129,7 +130,7 @@ pub struct Init {
 }
 
 /// Sends CTAPHID_INIT on `channel` and reads its answer; whatever comes before it is an error.
-pub fn init(device: &Device, channel: u32, nonce: [u8; 8]) -> Result<Init> {
+pub fn init(device: &impl Reports, channel: u32, nonce: [u8; 8]) -> Result<Init> {
     for packet in packets(channel, command::INIT, &nonce, None) {
         device.write_report(&packet)?;
     }
@@ -154,16 +155,21 @@ pub fn parse_init(message: &Message, channel: u32, nonce: [u8; 8]) -> Result<Ini
 }
 
 /// A channel of a device.
-#[derive(Clone)]
-pub struct Channel {
-    device: Arc<Device>,
+pub struct Channel<R = Device> {
+    device: Arc<R>,
     /// What INIT answered.
     pub init: Init,
 }
 
-impl Channel {
+impl<R> Clone for Channel<R> {
+    fn clone(&self) -> Self {
+        Self { device: self.device.clone(), init: self.init }
+    }
+}
+
+impl<R: Reports> Channel<R> {
     /// Opens a new channel.
-    pub fn open(device: &Arc<Device>) -> Result<Self> {
+    pub fn open(device: &Arc<R>) -> Result<Self> {
         // A nonce tells this host's INIT from another's: the clock does, as nothing secret hangs on it.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let init = init(device, BROADCAST, (now.as_nanos() as u64).to_be_bytes())?;
@@ -173,7 +179,7 @@ impl Channel {
     }
 
     /// The device below.
-    pub fn device(&self) -> &Arc<Device> {
+    pub fn device(&self) -> &Arc<R> {
         &self.device
     }
 

@@ -11,12 +11,13 @@ use crate::ctap1::{self, Authentication, Registration};
 use crate::ctap2::{Assertion, GetAssertion, MakeCredential, Parameters, command};
 use crate::ctaphid::{self, Channel};
 use crate::error::demand;
+use crate::reports::Reports;
 use crate::usb::Device;
 use crate::{Error, Result, cbor, usbip};
 
 /// An attached key.
-pub struct Key {
-    channel: Channel,
+pub struct Key<R = Device> {
+    channel: Channel<R>,
 }
 
 impl Key {
@@ -26,19 +27,21 @@ impl Key {
         let first = exported.first().ok_or_else(|| Error::Local("the server exports nothing".into()))?;
         Self::over(Arc::new(Device::attach(address, &first.bus_id)?))
     }
+}
 
+impl<R: Reports> Key<R> {
     /// Opens a channel to an attached device.
-    pub fn over(device: Arc<Device>) -> Result<Self> {
+    pub fn over(device: Arc<R>) -> Result<Self> {
         Ok(Self { channel: Channel::open(&device)? })
     }
 
     /// The channel, for what this type has no word for.
-    pub fn channel(&self) -> &Channel {
+    pub fn channel(&self) -> &Channel<R> {
         &self.channel
     }
 
     /// The device below the channel.
-    pub fn device(&self) -> &Arc<Device> {
+    pub fn device(&self) -> &Arc<R> {
         self.channel.device()
     }
 

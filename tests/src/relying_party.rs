@@ -13,6 +13,7 @@ use webauthn_rs_core::proto::{
     RegistrationState, RequestChallengeResponse, UserVerificationPolicy,
 };
 
+use crate::reports::Reports;
 use crate::{Error, Key, Result, webauthn};
 
 /// A site with one account, which may have several keys.
@@ -114,7 +115,7 @@ impl RelyingParty {
     /// A whole registration with a key.
     pub fn register(
         &mut self,
-        key: &Key,
+        key: &Key<impl Reports>,
         attestation: AttestationConveyancePreference,
         roots: Option<&AttestationCaList>,
     ) -> Result<&Credential> {
@@ -124,7 +125,7 @@ impl RelyingParty {
     }
 
     /// A whole sign-in with a key. Returns the signature counter.
-    pub fn sign_in(&mut self, key: &Key) -> Result<u32> {
+    pub fn sign_in(&mut self, key: &Key<impl Reports>) -> Result<u32> {
         let (options, state) = self.start_authentication()?;
         let response = webauthn::get(key, &self.origin(), &options)?;
         self.finish_authentication(&response, &state)

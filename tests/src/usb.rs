@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::error::demand;
+use crate::reports::Reports;
 use crate::usbip::{Connection, STALL, TIMEOUT, Transfer, Urb};
 use crate::{Error, Result};
 
@@ -223,6 +224,16 @@ impl Device {
     pub fn detach(&self) {
         self.stop_reading().ok();
         self.connection.close();
+    }
+}
+
+impl Reports for Device {
+    fn write_report(&self, report: &[u8; REPORT]) -> Result<()> {
+        Device::write_report(self, report)
+    }
+
+    fn read_report(&self, deadline: Instant) -> Result<[u8; REPORT]> {
+        Device::read_report(self, deadline)
     }
 }
 

@@ -8,13 +8,14 @@ use webauthn_rs_core::proto::{
 };
 
 use crate::ctap2::{GetAssertion, MakeCredential};
+use crate::reports::Reports;
 use crate::{Error, Key, Result, cbor, sha256};
 
 /// navigator.credentials.create()
 ///
 /// `None` for the site's conveyance takes the statement and the AAGUID away, as a browser does.
 pub fn create(
-    key: &Key,
+    key: &Key<impl Reports>,
     origin: &str,
     options: &CreationChallengeResponse,
 ) -> Result<RegisterPublicKeyCredential> {
@@ -59,7 +60,11 @@ pub fn create(
 }
 
 /// navigator.credentials.get()
-pub fn get(key: &Key, origin: &str, options: &RequestChallengeResponse) -> Result<PublicKeyCredential> {
+pub fn get(
+    key: &Key<impl Reports>,
+    origin: &str,
+    options: &RequestChallengeResponse,
+) -> Result<PublicKeyCredential> {
     let options = &options.public_key;
     let client_data = client_data("webauthn.get", origin, &serde_json::json!(options)["challenge"]);
     let allowed: Vec<&[u8]> = options.allow_credentials.iter().map(|one| &one.id[..]).collect();

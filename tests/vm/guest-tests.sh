@@ -32,6 +32,22 @@ attach_without_permission() {
     "$BRASSKEY" run --image :memory: --listen 127.0.0.1:0 --presence auto --attach
 }
 
+### The demo
+
+demo_in_the_kernel() {
+  BRASSKEY_BIN=$BRASSKEY timeout 120 "$BINARIES/demo" | tee demo
+  grep -q 'USB device of this machine: /dev/hidraw' demo
+  grep -q 'Sign in once more' demo
+  wait_for 60 have_no_hidraw
+}
+
+demo_in_user_space() {
+  BRASSKEY_BIN=$BRASSKEY timeout 120 setpriv --reuid=65534 --regid=65534 --clear-groups "$BINARIES/demo" | tee demo
+  grep -q 'USB host in user space.*takes root' demo
+  grep -q 'Sign in once more' demo
+  have_no_hidraw
+}
+
 ### USB/IP and udev
 
 usbip_lists_the_key() {
@@ -157,6 +173,8 @@ pam_registers() {
 check vhci-module-missing attach_without_module
 load_modules
 check attach-without-permission attach_without_permission
+check demo-in-the-kernel demo_in_the_kernel
+check demo-in-user-space demo_in_user_space
 
 check server-starts start_key --image key.img
 check usbip-list usbip_lists_the_key
