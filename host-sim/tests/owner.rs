@@ -125,6 +125,11 @@ fn the_metadata_statement_says_what_the_key_says() {
     assert_eq!(own["attestationTypes"], serde_json::json!(["basic_surrogate"]));
     assert_eq!(own["attestationRootCertificates"], serde_json::json!([]));
     assert_eq!(own["upv"].as_array().unwrap().len(), 2);
+    let sensor = json(&["metadata", "--fingerprint"]);
+    let methods = |statement: &serde_json::Value| statement["userVerificationDetails"].to_string();
+    assert!(
+        methods(&sensor).contains("fingerprint_internal") && !methods(&own).contains("fingerprint_internal")
+    );
     let quantum = json(&["info", "--json", "--algorithms", "post-quantum"]);
     assert_eq!(quantum["algorithms"][3]["alg"], -49);
 }

@@ -85,8 +85,21 @@ server_killed_while_attached() {
 }
 
 attached_by_brasskey() {
-  start_key --image key.img --listen 127.0.0.1:0 --attach
+  start_key --image key.img --listen 127.0.0.1:0 --attach --test-control
   wait_for 60 have_hidraw
+  fido2-token -I "$(device)"
+}
+
+# The test control cuts the power and gives it back: the kernel sees the device go, and a new one come.
+power_cycle() {
+  local control number
+  control=$(sed -n 's/^control //p' key.log)
+  number=$(cat "/sys/class/hidraw/${1##*/}/device/../../devnum")
+  busybox wget -q -O- "$control/usb1/power/off"
+  wait_for 60 have_no_hidraw
+  busybox wget -q -O- "$control/usb1/power/on"
+  wait_for 60 have_hidraw
+  [ "$(cat "/sys/class/hidraw/$(basename "$(device)")/device/../../devnum")" != "$number" ]
   fido2-token -I "$(device)"
 }
 
@@ -213,6 +226,8 @@ check server-stops stop_key
 check attach-by-brasskey attached_by_brasskey
 check udev-of-attach-by-brasskey udev_knows_a_security_key
 check assert-of-attach-by-brasskey assert resident es256 -p -r
+check power-cycle power_cycle "$(device)"
+check assert-after-power-cycle assert resident es256 -p -r
 check stop-takes-device-away stop_takes_the_device_away
 check attach-by-brasskey-again attached_by_brasskey
 check killed-in-a-command killed_in_a_command

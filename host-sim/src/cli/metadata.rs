@@ -82,6 +82,12 @@ fn statement(
         "userVerificationMethod": "passcode_external",
         "caDesc": { "base": 64, "minLength": number("minPINLength"), "maxRetries": 8, "blockSlowdown": 0 },
     });
+    let mut verification = vec![json!([presence]), json!([passcode]), json!([passcode, presence])];
+    let options = member("options").and_then(Value::as_map).into_iter().flatten();
+    if options.into_iter().any(|(name, _)| name.as_text() == Some("bioEnroll")) {
+        let fingerprint = json!({ "userVerificationMethod": "fingerprint_internal" });
+        verification.extend([json!([fingerprint]), json!([fingerprint, presence])]);
+    }
     Ok(json!({
         "legalHeader": LEGAL_HEADER,
         "description": "Brasskey, a security key as a virtual USB device",
@@ -93,7 +99,7 @@ fn statement(
         "authenticationAlgorithms": algorithms,
         "publicKeyAlgAndEncodings": ["cose"],
         "attestationTypes": attestation_types,
-        "userVerificationDetails": [[presence], [passcode], [passcode, presence]],
+        "userVerificationDetails": verification,
         // A file on a disk, which whoever can read has the key.
         "keyProtection": ["software"],
         "matcherProtection": ["software"],

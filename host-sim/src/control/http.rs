@@ -57,7 +57,7 @@ pub(super) fn control(controls: Vec<Arc<Control>>) -> Router {
         .route("/{key}/finger/{name}/{act}", post(finger))
         .fallback(|| async { NO_PATH })
         .with_state(Arc::from(controls))
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn(|request, next| guard(request, next, Origins::None)))
 }
 
 /// What FIDO's conformance tools call, for one key.
@@ -69,7 +69,7 @@ pub(super) fn conformance(control: Arc<Control>, results: Arc<ConformanceResults
         .route("/conformance/results", post(keep_results).with_state(results))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such path\n") })
         .layer(DefaultBodyLimit::max(RESULTS_LEN))
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn(|request, next| guard(request, next, Origins::Desktop)))
 }
 
 /// Refuses whatever a web page could have sent.
@@ -78,22 +78,29 @@ pub(super) fn conformance(control: Arc<Control>, results: Arc<ConformanceResults
 /// resolves to loopback it could even read the answers. Browsers mark what they send: `Origin` on every `POST`,
 /// `Sec-Fetch-…` and `User-Agent: Mozilla/…` on everything, and no script can take these away. `Host` is what the
 /// page calls this machine.
-async fn guard(request: Request, next: Next) -> Response {
-    match refuse(request.headers()) {
+async fn guard(request: Request, next: Next, origins: Origins) -> Response {
+    match refuse(request.headers(), origins) {
         Some(why) => (StatusCode::FORBIDDEN, why).into_response(),
         None => next.run(request).await,
     }
 }
 
-fn refuse(headers: &HeaderMap) -> Option<&'static str> {
+/// Who may call, of those that name an origin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Origins {
+    None,
+    /// A desktop program made of web technology, as FIDO's tools are. A browser gives no page this origin: its own
+    /// local files are "null" to it.
+    Desktop,
+}
+
+fn refuse(headers: &HeaderMap, origins: Origins) -> Option<&'static str> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     if !host.is_some_and(is_loopback) || hosts.next().is_some() {
         return Some("call this by localhost or 127.0.0.1\n");
     }
-    // A desktop program made of web technology, as FIDO's tools are. A browser gives no page this origin: its own
-    // local files are "null" to it.
-    if headers.get_all(ORIGIN).iter().eq([DESKTOP_ORIGIN]) {
+    if origins == Origins::Desktop && headers.get_all(ORIGIN).iter().eq([DESKTOP_ORIGIN]) {
         return None;
     }
     let browser = headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
@@ -223,7 +230,7 @@ mod tests {
         for good in
             ["localhost", "LOCALHOST:3280", "127.0.0.1", "127.0.0.1:1", "127.9.9.9:80", "[::1]", "[::1]:80"]
         {
-            assert_eq!(refuse(&headers(&[("host", good)])), None, "{good}");
+            assert_eq!(refuse(&headers(&[("host", good)]), Origins::None), None, "{good}");
         }
         for bad in [
             "",
@@ -236,15 +243,18 @@ mod tests {
             "[::1]evil.example",
             "::1",
         ] {
-            assert!(refuse(&headers(&[("host", bad)])).is_some(), "{bad}");
+            assert!(refuse(&headers(&[("host", bad)]), Origins::None).is_some(), "{bad}");
         }
-        assert!(refuse(&HeaderMap::new()).is_some());
-        assert!(refuse(&headers(&[("host", "localhost"), ("host", "evil.example")])).is_some());
+        assert!(refuse(&HeaderMap::new(), Origins::None).is_some());
+        assert!(
+            refuse(&headers(&[("host", "localhost"), ("host", "evil.example")]), Origins::None).is_some()
+        );
     }
 
     #[test]
     fn browsers_are_turned_away() {
-        let with = |name, value| refuse(&headers(&[("host", "127.0.0.1:3280"), (name, value)]));
+        let with =
+            |name, value| refuse(&headers(&[("host", "127.0.0.1:3280"), (name, value)]), Origins::None);
         assert_eq!(with("user-agent", "Python-urllib/3.13"), None);
         assert_eq!(with("accept", "*/*"), None);
         for (name, value) in [
@@ -266,16 +276,18 @@ mod tests {
             ("user-agent", "Mozilla/5.0 AppleWebKit/537.36 Chrome/120.0 Electron/28.0 Safari/537.36");
         let from = |origin| {
             let sent = [("host", "localhost:3000"), electron, ("sec-fetch-mode", "cors"), ("origin", origin)];
-            refuse(&headers(&sent))
+            refuse(&headers(&sent), Origins::Desktop)
         };
         assert_eq!(from("file://"), None);
+        let sent = headers(&[("host", "localhost"), ("origin", "file://")]);
+        assert!(refuse(&sent, Origins::None).is_some(), "only the conformance port knows it");
         for other in ["null", "file:///home/user/page.html", "https://evil.example", ""] {
             assert!(from(other).is_some(), "{other}");
         }
         let two = [("host", "localhost"), ("origin", "file://"), ("origin", "https://evil.example")];
-        assert!(refuse(&headers(&two)).is_some());
+        assert!(refuse(&headers(&two), Origins::Desktop).is_some());
         let elsewhere = [("host", "evil.example"), ("origin", "file://")];
-        assert!(refuse(&headers(&elsewhere)).is_some());
+        assert!(refuse(&headers(&elsewhere), Origins::Desktop).is_some());
     }
 
     #[test]

@@ -22,14 +22,23 @@ use tokio::time::timeout;
 const TOUCH_LIFE: Duration = Duration::from_secs(5);
 
 /// How long turning the power on waits for the local kernel to have the key again.
-const PLUG_TIME: Duration = Duration::from_secs(5);
+const PLUG_TIME: Duration = Duration::from_secs(10);
+
+/// How far the key's host is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Host {
+    Absent,
+    Attached,
+    /// It has set the USB device up.
+    Ready,
+}
 
 /// What a test can do to one key. It outlives power cycles.
 #[derive(Debug)]
 pub struct Control {
     pub(crate) touch: Arc<Touch>,
     power: watch::Sender<bool>,
-    attached: watch::Sender<bool>,
+    host: watch::Sender<Host>,
     /// The key is plugged into this machine's kernel by this process, and is again when the power returns.
     local: AtomicBool,
     /// The key grants every touch by a rule.
@@ -41,7 +50,7 @@ impl Control {
         Self {
             touch: Arc::default(),
             power: watch::Sender::new(true),
-            attached: watch::Sender::new(false),
+            host: watch::Sender::new(Host::Absent),
             local: false.into(),
             auto,
         }
@@ -69,17 +78,18 @@ impl Control {
     pub async fn power_off(&self) {
         self.power.send_replace(false);
         // The sender is ours, so the wait ends only by its condition.
-        self.attached.subscribe().wait_for(|attached| !attached).await.ok();
+        self.host.subscribe().wait_for(|host| *host == Host::Absent).await.ok();
     }
 
     /// Gives power. A key that [`Server::attach`](crate::Server::attach) plugged into the local kernel is plugged
-    /// in again; any other waits for a host to import it. Returns whether the local kernel has it, if it is to.
+    /// in again, and set up when this returns; any other waits for a host to import it. Returns whether the local
+    /// kernel has it, if it is to.
     pub async fn power_on(&self) -> bool {
         self.power.send_replace(true);
         if !self.local.load(Ordering::Acquire) {
             return true;
         }
-        timeout(PLUG_TIME, self.attached.subscribe().wait_for(|attached| *attached)).await.is_ok()
+        timeout(PLUG_TIME, self.host.subscribe().wait_for(|host| *host == Host::Ready)).await.is_ok()
     }
 
     /// A power cycle.
@@ -99,7 +109,11 @@ impl Control {
     }
 
     pub(crate) fn set_attached(&self, attached: bool) {
-        self.attached.send_replace(attached);
+        self.host.send_replace(if attached { Host::Attached } else { Host::Absent });
+    }
+
+    pub(crate) fn set_configured(&self) {
+        self.host.send_replace(Host::Ready);
     }
 
     pub(crate) fn set_local(&self, local: bool) {

@@ -13,7 +13,7 @@ use brasskey_usb::{Application, Channel, Link, MAX_MESSAGE_SIZE};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::{io, thread};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// The longest CTAPHID message, in bytes.
 pub(crate) const MESSAGE_LEN: usize = MAX_MESSAGE_SIZE as usize;
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) signal: Signal,
     /// Wakes the task that serves USB.
     pub(crate) usb: Notify,
+    /// Whether the host has set the USB device up.
+    pub(crate) configured: watch::Sender<bool>,
     /// Whether a keep-alive that asks for a touch has gone to the host since the key last began to wait.
     pub(crate) asked_for_touch: AtomicBool,
 }
@@ -47,6 +49,7 @@ impl Shared {
             link: Link::new(),
             signal: Signal::default(),
             usb: Notify::new(),
+            configured: watch::Sender::new(false),
             asked_for_touch: false.into(),
         })
     }

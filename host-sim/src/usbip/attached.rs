@@ -9,6 +9,7 @@ use super::session::Session;
 use super::stream::Stream;
 use crate::attach::{AttachError, Port, Vhci};
 use crate::key::{Lease, Powered, Shared};
+use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -68,6 +69,7 @@ impl<'a> Attached<'a> {
             () = self.powered.died() => Ok(End::Left),
             _ = stop.wait_for(|stop| *stop) => Ok(End::Stopped),
             () = self.export.key.control().wait_for_power(false) => Ok(End::PowerCut),
+            never = tell_when_configured(self.export, &shared) => match never {},
         }
     }
 
@@ -81,6 +83,14 @@ impl<'a> Attached<'a> {
         }
         self.lease.give_back(image);
     }
+}
+
+/// Tells the test control when the host has set the device up.
+async fn tell_when_configured(export: &Export, shared: &Shared) -> Infallible {
+    // The sender is in `shared`, so the wait ends only by its condition.
+    shared.configured.subscribe().wait_for(|configured| *configured).await.ok();
+    export.key.control().set_configured();
+    std::future::pending().await
 }
 
 /// Keeps a key plugged into the local kernel until the server stops or somebody unplugs it. A power cut unplugs it

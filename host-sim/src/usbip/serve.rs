@@ -72,6 +72,9 @@ pub(crate) async fn serve(
         }
         let wait = deadline.and_then(|at| power_up.checked_add(Duration::from_millis(at)));
         tokio::select! {
+            // A process that was not given the processor for a while finds packets and deadlines at once. What the
+            // host sent in time counts.
+            biased;
             read = stream.read(&mut buf) => match read? {
                 0 => return Ok(()),
                 length => received = length,

@@ -88,16 +88,20 @@ impl Session {
     ) -> Result<Option<u64>, SessionError> {
         self.input.extend_from_slice(received);
         let mut used = 0;
-        let mut deadline = self.drive(device, now_ms)?;
+        let mut driven = None;
         while let Some((command, length)) = Command::decode(&self.input[used..])? {
             used += length;
             // Driven after each command: a host that sends many at once has few pending at a time.
             if self.carry_out(command)? {
-                deadline = self.drive(device, now_ms)?;
+                driven = Some(self.drive(device, now_ms)?);
             }
         }
         self.input.drain(..used);
-        Ok(deadline)
+        // Not before the commands: the device must not hear of the time first, and miss what came in time.
+        match driven {
+            Some(deadline) => Ok(deadline),
+            None => self.drive(device, now_ms),
+        }
     }
 
     /// What is to be written to the host.
