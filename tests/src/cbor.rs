@@ -82,6 +82,15 @@ pub fn text(map: &Value, key: impl Into<Value>) -> Result<String> {
         .ok_or_else(|| Error::Violation(format!("no text {key:?} in {map:?}")))
 }
 
+/// A number that must be there and not negative.
+pub fn unsigned(map: &Value, key: impl Into<Value>) -> Result<u64> {
+    let key = key.into();
+    get(map, key.clone())
+        .and_then(Value::as_integer)
+        .and_then(|number| number.try_into().ok())
+        .ok_or_else(|| Error::Violation(format!("no number {key:?} in {map:?}")))
+}
+
 /// A map from pairs.
 pub fn map<K: Into<Value>, V: Into<Value>>(entries: impl IntoIterator<Item = (K, V)>) -> Value {
     Value::Map(entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect())

@@ -18,12 +18,26 @@ pub mod command {
     pub const GET_ASSERTION: u8 = 0x02;
     /// authenticatorGetInfo
     pub const GET_INFO: u8 = 0x04;
+    /// authenticatorClientPIN
+    pub const CLIENT_PIN: u8 = 0x06;
     /// authenticatorReset
     pub const RESET: u8 = 0x07;
     /// authenticatorGetNextAssertion
     pub const GET_NEXT_ASSERTION: u8 = 0x08;
+    /// authenticatorBioEnrollment
+    pub const BIO_ENROLLMENT: u8 = 0x09;
+    /// authenticatorCredentialManagement
+    pub const CREDENTIAL_MANAGEMENT: u8 = 0x0a;
     /// authenticatorSelection
     pub const SELECTION: u8 = 0x0b;
+    /// authenticatorLargeBlobs
+    pub const LARGE_BLOBS: u8 = 0x0c;
+    /// authenticatorConfig
+    pub const CONFIG: u8 = 0x0d;
+    /// authenticatorBioEnrollment before it was in the specification
+    pub const BIO_ENROLLMENT_PREVIEW: u8 = 0x40;
+    /// authenticatorCredentialManagement before it was in the specification
+    pub const CREDENTIAL_MANAGEMENT_PREVIEW: u8 = 0x41;
 }
 
 /// Status codes (§8.2) that the tests expect.
@@ -33,10 +47,12 @@ pub mod status {
     pub const INVALID_COMMAND: u8 = 0x01;
     pub const INVALID_PARAMETER: u8 = 0x02;
     pub const INVALID_LENGTH: u8 = 0x03;
+    pub const INVALID_SEQ: u8 = 0x04;
     pub const CBOR_UNEXPECTED_TYPE: u8 = 0x11;
     pub const INVALID_CBOR: u8 = 0x12;
     pub const MISSING_PARAMETER: u8 = 0x14;
     pub const LIMIT_EXCEEDED: u8 = 0x15;
+    pub const LARGE_BLOB_STORAGE_FULL: u8 = 0x18;
     pub const CREDENTIAL_EXCLUDED: u8 = 0x19;
     pub const UNSUPPORTED_ALGORITHM: u8 = 0x26;
     pub const OPERATION_DENIED: u8 = 0x27;
@@ -47,7 +63,16 @@ pub mod status {
     pub const NO_CREDENTIALS: u8 = 0x2e;
     pub const USER_ACTION_TIMEOUT: u8 = 0x2f;
     pub const NOT_ALLOWED: u8 = 0x30;
+    pub const PIN_INVALID: u8 = 0x31;
+    pub const PIN_BLOCKED: u8 = 0x32;
+    pub const PIN_AUTH_INVALID: u8 = 0x33;
+    pub const PIN_AUTH_BLOCKED: u8 = 0x34;
     pub const PIN_NOT_SET: u8 = 0x35;
+    pub const PUAT_REQUIRED: u8 = 0x36;
+    pub const PIN_POLICY_VIOLATION: u8 = 0x37;
+    pub const INTEGRITY_FAILURE: u8 = 0x3d;
+    pub const INVALID_SUBCOMMAND: u8 = 0x3e;
+    pub const UNAUTHORIZED_PERMISSION: u8 = 0x40;
 }
 
 /// The parameters of a request by their number. Tests bend them with [`Parameters::with`].
@@ -65,6 +90,11 @@ impl Parameters {
     pub fn without(mut self, key: u64) -> Self {
         self.0.remove(&key);
         self
+    }
+
+    /// The byte string of this number; none if there is none.
+    pub fn bytes(&self, key: u64) -> Vec<u8> {
+        self.0.get(&key).and_then(Value::as_bytes).cloned().unwrap_or_default()
     }
 
     /// Their canonical encoding.

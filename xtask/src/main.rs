@@ -3,6 +3,7 @@
 //! Only the standard library, so that it builds at once on a machine that has nothing but Rust.
 #![forbid(unsafe_code)]
 
+mod conformance;
 mod demo;
 mod device;
 mod licences;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask demo                 show a key that registers with a web site and signs in
        cargo xtask test [STEP…]         run all tests, or only these steps
-       cargo xtask suite python-fido2   run python-fido2's device suite: the step device";
+       cargo xtask suite python-fido2   run python-fido2's device suite: the step device
+       cargo xtask conformance          make docs/conformance.md of what the conformance tests say";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["demo"] => demo::run().map(|()| true),
         ["test", ref names @ ..] => steps::test(names),
+        ["conformance"] => conformance::write().map(|()| true),
         ["suite", "python-fido2"] => steps::test(&["device"]),
         _ => {
             eprintln!("{USAGE}\nsteps: {}", steps::names().join(" "));

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::run::cargo;
-use crate::{Result, binary, device, licences, packages, root, run, suites, target};
+use crate::{Result, binary, conformance, device, licences, packages, root, run, suites, target};
 
 /// How many checks came to what.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -127,7 +127,9 @@ fn clippy(_: &mut Tally) -> Result<bool> {
 }
 
 fn docs(_: &mut Tally) -> Result<bool> {
-    run::succeeds(cargo(&["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings"))
+    let page_is_true = conformance::check()?;
+    let scope = ["doc", "--locked", "--workspace", "--no-deps"];
+    Ok(run::succeeds(cargo(&scope).env("RUSTDOCFLAGS", "-Dwarnings"))? && page_is_true)
 }
 
 fn unit(tally: &mut Tally) -> Result<bool> {
