@@ -212,7 +212,7 @@ fn no_web_page_gets_a_touch() {
     for path in ["/usb1/touch/once", "/usb1/touch/deny", "/usb1/power/cycle", "/usb1/finger/x/on"] {
         assert_eq!(port.get(path), 405, "{path}");
     }
-    for path in ["/usb2/touch/on", "/usb0/touch/on", "/usb1/touch/maybe", "/usb1/finger/x/maybe", "/usb1"] {
+    for path in ["/usb/touch/on", "/usb0/touch/on", "/usb1/touch/maybe", "/usb1/finger/x/maybe", "/usb1"] {
         assert_eq!(port.post(path), 404, "{path}");
     }
 }

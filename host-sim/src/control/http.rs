@@ -20,7 +20,7 @@ use std::sync::Arc;
 const RESULTS_LEN: usize = 16 * 1024 * 1024;
 
 const USAGE: &str = "\
-brasskey test control. /usbN/ is the Nth key.
+brasskey test control. /usbN/ is the Nth key; an only key answers to every N.
 GET or POST  /usbN/touch/on       a finger rests on the key: every touch is given
              /usbN/touch/off      it goes away: --presence decides
              /usbN/power/off      the key leaves its host
@@ -123,10 +123,12 @@ fn is_loopback(host: &str) -> bool {
 
 type Controls = State<Arc<[Arc<Control>]>>;
 
-/// The key that `usbN` names.
+/// The key that `usbN` names. For an only key any N will do: the device suite's own default is the sixth port of a
+/// hub.
 fn find<'a>(controls: &'a [Arc<Control>], name: &str) -> Option<&'a Control> {
-    let number = name.strip_prefix("usb")?.parse::<usize>().ok()?;
-    controls.get(number.checked_sub(1)?).map(|control| &**control)
+    let index = name.strip_prefix("usb")?.parse::<usize>().ok()?.checked_sub(1)?;
+    let control = if let [only] = controls { only } else { controls.get(index)? };
+    Some(control)
 }
 
 async fn touch(
@@ -298,5 +300,7 @@ mod tests {
         for wrong in ["usb0", "usb3", "usb", "usb-1", "key1", "1", "usb99999999999999999999"] {
             assert!(!found(wrong), "{wrong}");
         }
+        let only = |name| find(&controls[..1], name).is_some();
+        assert!(only("usb1") && only("usb6") && !only("usb0") && !only("6"));
     }
 }

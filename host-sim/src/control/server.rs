@@ -23,6 +23,12 @@ pub enum ControlError {
     Listen(SocketAddr, io::Error),
 }
 
+impl ControlError {
+    fn is_in_use(&self) -> bool {
+        matches!(self, Self::Listen(_, error) if error.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -114,6 +120,8 @@ impl ControlServer {
         let mut parts = vec![(listener, router.clone())];
         match bind((Ipv6Addr::LOCALHOST, port).into()).await {
             Ok(listener) => parts.push((listener, router)),
+            // Whoever has it would be asked in our place.
+            Err(error) if error.is_in_use() => return Err(error),
             // A machine without IPv6.
             Err(error) => tracing::info!("{error}"),
         }
@@ -184,5 +192,11 @@ mod tests {
         let first = ControlServer::bind("127.0.0.1:0".parse().unwrap(), Vec::new()).await.unwrap();
         let taken = ControlServer::bind(first.local_addr().unwrap(), Vec::new()).await.err().unwrap();
         assert!(matches!(taken, ControlError::Listen(..)), "{taken}");
+
+        // Half of localhost is taken; where there is no IPv6, there is no other half.
+        let Ok(other) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else { return };
+        let port = other.local_addr().unwrap().port();
+        let (control, results) = (Arc::new(Control::new(false)), ConformanceResults::default());
+        assert!(ControlServer::conformance(port, control, results).await.is_err());
     }
 }
