@@ -9,6 +9,8 @@ passed, `ok NAME`, or did what it should not, `FAILED NAME: why`, and one for ea
     --report FILE        where the report goes
 """
 
+import faulthandler
+import os
 import pathlib
 import re
 import threading
@@ -20,6 +22,13 @@ import usbip_conn
 
 EXPECTED = pathlib.Path(__file__).with_name("expected.toml")
 OUTCOMES = ("passed", "skipped", "failed")
+
+# Seconds that the USB side may take, and a whole test: limits for a key that is broken, not for a slow machine.
+USB_PATIENCE = 60
+TEST_PATIENCE = 600
+
+# pytest takes standard error for itself later on.
+STDERR = os.fdopen(os.dup(2), "w")
 
 
 class Port:
@@ -41,7 +50,7 @@ class Port:
             if self.hid is not None and self.hid.error is not None:
                 self.hid = None
             if self.hid is None and usbip_conn.devices(self.address):
-                self.hid = usbip_conn.UsbIpHid(*self.address)
+                self.hid = usbip_conn.UsbIpHid(*self.address, timeout=USB_PATIENCE)
             return self.hid
 
     def install(self):
@@ -130,14 +139,23 @@ class Judge:
             dev_manager.setup()
 
     @pytest.fixture(autouse=True)
-    def finger(self, request):
+    def finger(self, request, printer):
         """The suite asks its user in words to put a finger on the sensor: nothing that it does tells a machine."""
         words_only = request.path.name == "test_bioenroll.py"
         if words_only:
+            # A touch of the test before would be lifted in the middle of this one.
+            if printer._touch_timer:
+                printer._touch_timer.cancel()
             urllib.request.urlopen(f"{self.control}/usb1/touch/on", timeout=5)
         yield
         if words_only:
             urllib.request.urlopen(f"{self.control}/usb1/touch/off", timeout=5)
+
+    def pytest_runtest_logstart(self):
+        faulthandler.dump_traceback_later(TEST_PATIENCE, exit=True, file=STDERR)
+
+    def pytest_runtest_logfinish(self):
+        faulthandler.cancel_dump_traceback_later()
 
     def pytest_runtest_logreport(self, report):
         why = ""
