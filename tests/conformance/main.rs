@@ -18,6 +18,7 @@ mod s6_2_get_assertion;
 mod s6_4_get_info;
 mod s6_5_client_pin;
 mod s6_6_reset;
+mod s6_7_bio_enrollment;
 mod s6_8_credential_management;
 mod s6_9_selection;
 mod s7_ctap1;

@@ -120,7 +120,7 @@ fn a_change_of_the_pin_can_be_demanded() {
     key.pin_token(2, "5678").unwrap();
 }
 
-/// Covers: §6.11.4; §12.4; command authenticatorConfig; extension minPinLength; extension pinComplexityPolicy;
+/// Covers: §6.11.4; §12.4; command authenticatorConfig; extension minPinLength; extension pinComplexityPolicy; member pinComplexityPolicy;
 /// subcommand setMinPINLength; status KEY_STORE_FULL; member maxRPIDsForSetMinPINLength
 #[test]
 fn sites_that_are_listed_hear_of_the_minimum() {

@@ -262,3 +262,55 @@ fn names_may_be_long_and_are_cut_between_characters() {
         assert!(long.starts_with(&name) && name.len() >= 63 && name.len() != 64, "{name}");
     }
 }
+
+/// Covers: §6.1.2 step 18; attestation self; attestation none; attestation packed; algorithm ES256; algorithm EdDSA
+#[test]
+fn attestation_as_the_key_is_set_up() {
+    for (policy, format) in [("packed", "packed"), ("self", "packed"), ("none", "none")] {
+        let options = ["--image", ":memory:", "--presence", "auto", "--attestation", policy];
+        let simulator = brasskey_tests::Simulator::with(&options).unwrap();
+        let key = Key::attach(simulator.address()).unwrap();
+        for alg in [ES256, EDDSA] {
+            let request = MakeCredential::new(SITE).algorithms(&[alg]);
+            let made = key.make_credential(&request).unwrap();
+            assert_eq!(made.fmt, format);
+            let kind = made.verify(&request.client_data_hash).unwrap();
+            assert!(
+                matches!(
+                    (policy, &kind),
+                    ("packed", Kind::Certified(_)) | ("self", Kind::SelfSigned) | ("none", Kind::None)
+                ),
+                "{policy}: {kind:?}"
+            );
+        }
+    }
+}
+
+/// Covers: §6.1.2 step 3; algorithm ML-DSA-44; algorithm ML-DSA-65; member algorithms;
+/// command authenticatorMakeCredential; command authenticatorGetAssertion; status UNSUPPORTED_ALGORITHM
+#[test]
+fn post_quantum_algorithms_where_they_are_offered() {
+    use brasskey_tests::cose::{ML_DSA_44, ML_DSA_65};
+    let (_simulator, key) = attached();
+    for alg in [ML_DSA_44, ML_DSA_65] {
+        let request = MakeCredential::new(SITE).algorithms(&[alg]);
+        assert_eq!(refused(key.make_credential(&request)), UNSUPPORTED_ALGORITHM, "not by default");
+    }
+    let options = ["--image", ":memory:", "--presence", "auto", "--algorithms", "post-quantum"];
+    let simulator = brasskey_tests::Simulator::with(&options).unwrap();
+    let key = Key::attach(simulator.address()).unwrap();
+    let info = key.get_info().unwrap();
+    let offered = cbor::get(&info, 0x0a).unwrap().as_array().unwrap();
+    for alg in [ML_DSA_44, ML_DSA_65] {
+        assert!(offered.contains(&algorithm(alg, "public-key")));
+        let request = MakeCredential::new(SITE).algorithms(&[alg, ES256]);
+        let made = key.make_credential(&request).unwrap();
+        assert_eq!(made.credential().public_key.algorithm(), alg);
+        made.verify(&request.client_data_hash).unwrap();
+        let request = GetAssertion::allow(SITE, &[made.id()]);
+        let signed = key.get_assertion(&request).unwrap();
+        signed.verify(&made.credential().public_key, &request.client_data_hash).unwrap();
+        // The check can fail.
+        signed.verify(&made.credential().public_key, &[0; 32]).unwrap_err();
+    }
+}

@@ -17,8 +17,7 @@ fn numbers(info: &Value, member: u8) -> Vec<u64> {
 }
 
 /// Covers: §6.4; command authenticatorGetInfo; member versions; member aaguid; member maxMsgSize;
-/// member maxCredentialIdLength;
-/// member transports
+/// member maxCredentialIdLength; member firmwareVersion; member transports
 #[test]
 fn what_every_key_says() {
     let (_simulator, key) = attached();
@@ -34,7 +33,7 @@ fn what_every_key_says() {
     let made = key.make_credential(&MakeCredential::new(SITE)).unwrap();
     assert!(cbor::unsigned(&info, 0x08).unwrap() as usize >= made.id().len());
     assert_eq!(made.credential().aaguid[..], cbor::bytes(&info, 0x03).unwrap());
-    // Parameters behind the command are no reason to fail, nor to answer otherwise.
+    assert!(cbor::unsigned(&info, 0x0e).is_ok(), "firmwareVersion");
     assert!(
         info.as_map()
             .unwrap()
@@ -205,4 +204,21 @@ fn what_it_does_not_announce_it_does_not_do() {
             assert_eq!(refused(key.raw(command, &[0xa1, 1, 1])), INVALID_COMMAND);
         }
     }
+}
+
+/// Covers: §6.4; profile 2.1; member versions; member extensions; member transportsForReset
+#[test]
+fn a_profile_for_platforms_that_know_no_more_than_2_1() {
+    let options = ["--image", ":memory:", "--presence", "auto", "--profile", "2.1"];
+    let simulator = brasskey_tests::Simulator::with(&options).unwrap();
+    let key = Key::attach(simulator.address()).unwrap();
+    let info = key.get_info().unwrap();
+    assert_eq!(texts(&info, 0x01), ["U2F_V2", "FIDO_2_0", "FIDO_2_1"]);
+    for newer in 0x16..=0x1f {
+        assert!(cbor::get(&info, newer).is_none(), "{newer:#04x}");
+    }
+    for newer in ["hmac-secret-mc", "pinComplexityPolicy", "thirdPartyPayment"] {
+        assert!(!texts(&info, 0x02).iter().any(|extension| extension == newer), "{newer}");
+    }
+    key.make_credential(&MakeCredential::new(SITE)).unwrap();
 }

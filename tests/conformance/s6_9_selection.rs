@@ -35,3 +35,17 @@ fn the_platform_may_change_its_mind() {
     assert_eq!(refused(key.receive()), KEEPALIVE_CANCEL);
     key.get_info().unwrap();
 }
+
+/// Covers: §6.9; §11.2.9.1.7; command authenticatorSelection; status USER_ACTION_TIMEOUT; command CTAPHID_KEEPALIVE
+///
+/// Takes half a minute.
+#[test]
+fn the_key_does_not_wait_for_ever() {
+    let simulator = Simulator::with_sensor().unwrap();
+    simulator.control("touch/never").unwrap();
+    let key = Key::attach(simulator.address()).unwrap();
+    key.send(command::SELECTION, &[]).unwrap();
+    let (answer, keep_alives) = key.channel().receive(CBOR).unwrap();
+    assert_eq!(answer, [USER_ACTION_TIMEOUT]);
+    assert!(keep_alives.iter().filter(|&&status| status == UPNEEDED).count() > 100, "ten a second");
+}

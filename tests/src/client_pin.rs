@@ -242,12 +242,30 @@ impl<R: Reports> Key<R> {
 
     fn token_by_pin(&self, protocol: u8, pin: &str, subcommand: u8, more: &[(u64, Value)]) -> Result<Token> {
         let agreed = Agreed::with(self, protocol)?;
-        let hash = agreed.encrypt(&pin_hash(pin)).into();
-        let more = [&[(3, agreed.public.clone()), (6, hash)], more].concat();
+        let hash = (6, agreed.encrypt(&pin_hash(pin)).into());
+        self.new_token(&agreed, subcommand, &[&[hash], more].concat())
+    }
+
+    /// A token by getPinUvAuthTokenUsingUvWithPermissions: by the key's own sensor.
+    pub fn token_by_uv(&self, protocol: u8, permissions: u8, rp_id: Option<&str>) -> Result<Token> {
+        let mut more = vec![(9, permissions.into())];
+        more.extend(rp_id.map(|rp_id| (10, rp_id.into())));
+        self.new_token(&Agreed::with(self, protocol)?, subcommand::GET_TOKEN_USING_UV, &more)
+    }
+
+    fn new_token(&self, agreed: &Agreed, subcommand: u8, more: &[(u64, Value)]) -> Result<Token> {
+        let protocol = agreed.protocol;
+        let more = [&[(3, agreed.public.clone())], more].concat();
         let answer = self.client_pin(protocol, subcommand, &more)?;
         let secret = agreed.decrypt(&cbor::bytes(&answer, 2)?)?;
         demand!(secret.len() == 32 || protocol == 1 && secret.len() == 16, "token of {} bytes", secret.len());
         Ok(Token { protocol, secret })
+    }
+
+    /// getUVRetries: how many wrong fingers are left.
+    pub fn uv_retries(&self) -> Result<u64> {
+        let request = Parameters::default().with(2, subcommand::GET_UV_RETRIES);
+        cbor::unsigned(&self.call(command::CLIENT_PIN, &request)?, 5)
     }
 
     /// getPINRetries: how many are left, and whether only a power cycle gives the next.

@@ -12,6 +12,11 @@ pub const ES256: i64 = -7;
 /// EdDSA on Ed25519.
 pub const EDDSA: i64 = -8;
 
+/// ML-DSA-44.
+pub const ML_DSA_44: i64 = -48;
+/// ML-DSA-65.
+pub const ML_DSA_65: i64 = -49;
+
 /// A credential's public key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PublicKey {
@@ -19,6 +24,10 @@ pub enum PublicKey {
     Es256(p256::ecdsa::VerifyingKey),
     /// −8
     EdDsa(ed25519_dalek::VerifyingKey),
+    /// −48
+    MlDsa44(Box<ml_dsa::VerifyingKey<ml_dsa::MlDsa44>>),
+    /// −49
+    MlDsa65(Box<ml_dsa::VerifyingKey<ml_dsa::MlDsa65>>),
 }
 
 impl PublicKey {
@@ -36,6 +45,15 @@ impl PublicKey {
             let bytes = cbor::bytes(key, -2)?;
             let bytes = bytes.try_into().map_err(|_| Error::Violation("length of an Ed25519 key".into()))?;
             ed25519_dalek::VerifyingKey::from_bytes(&bytes).map(Self::EdDsa).map_err(violation)
+        } else if parameters[0] == Some(7) {
+            // An algorithm key pair (RFC 9964): the algorithm says all about it.
+            demand!(members == 3, "members of a key of kind AKP: {key:?}");
+            let bytes = cbor::bytes(key, -1)?;
+            match parameters[1].and_then(|algorithm| i64::try_from(algorithm).ok()) {
+                Some(ML_DSA_44) => Ok(Self::MlDsa44(ml_dsa_key(&bytes)?)),
+                Some(ML_DSA_65) => Ok(Self::MlDsa65(ml_dsa_key(&bytes)?)),
+                other => Err(Error::Violation(format!("algorithm {other:?} of a key of kind AKP"))),
+            }
         } else {
             Err(Error::Violation(format!("not a key of a known kind: {key:?}")))
         }
@@ -52,6 +70,8 @@ impl PublicKey {
         match self {
             Self::Es256(_) => ES256,
             Self::EdDsa(_) => EDDSA,
+            Self::MlDsa44(_) => ML_DSA_44,
+            Self::MlDsa65(_) => ML_DSA_65,
         }
     }
 
@@ -67,8 +87,25 @@ impl PublicKey {
                 let signature = ed25519_dalek::Signature::from_slice(signature).map_err(violation)?;
                 key.verify_strict(&message, &signature).map_err(violation)
             }
+            Self::MlDsa44(key) => verify_ml_dsa(key, &message, signature),
+            Self::MlDsa65(key) => verify_ml_dsa(key, &message, signature),
         }
     }
+}
+
+fn ml_dsa_key<P: ml_dsa::MlDsaParams>(bytes: &[u8]) -> Result<Box<ml_dsa::VerifyingKey<P>>> {
+    let length = bytes.len();
+    let encoded = bytes.try_into().map_err(|_| Error::Violation(format!("ML-DSA key of {length} bytes")))?;
+    Ok(Box::new(ml_dsa::VerifyingKey::decode(&encoded)))
+}
+
+fn verify_ml_dsa<P: ml_dsa::MlDsaParams>(
+    key: &ml_dsa::VerifyingKey<P>,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<()> {
+    let signature = ml_dsa::Signature::<P>::try_from(signature).map_err(violation)?;
+    key.verify(message, &signature).map_err(violation)
 }
 
 fn violation(error: impl std::fmt::Display) -> Error {

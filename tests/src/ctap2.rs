@@ -52,6 +52,7 @@ pub mod status {
     pub const INVALID_CBOR: u8 = 0x12;
     pub const MISSING_PARAMETER: u8 = 0x14;
     pub const LIMIT_EXCEEDED: u8 = 0x15;
+    pub const FP_DATABASE_FULL: u8 = 0x17;
     pub const LARGE_BLOB_STORAGE_FULL: u8 = 0x18;
     pub const CREDENTIAL_EXCLUDED: u8 = 0x19;
     pub const UNSUPPORTED_ALGORITHM: u8 = 0x26;
@@ -70,8 +71,10 @@ pub mod status {
     pub const PIN_NOT_SET: u8 = 0x35;
     pub const PUAT_REQUIRED: u8 = 0x36;
     pub const PIN_POLICY_VIOLATION: u8 = 0x37;
+    pub const UV_BLOCKED: u8 = 0x3c;
     pub const INTEGRITY_FAILURE: u8 = 0x3d;
     pub const INVALID_SUBCOMMAND: u8 = 0x3e;
+    pub const UV_INVALID: u8 = 0x3f;
     pub const UNAUTHORIZED_PERMISSION: u8 = 0x40;
 }
 

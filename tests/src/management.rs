@@ -1,5 +1,5 @@
-//! What a platform does with the key itself: credentialManagement, authenticatorConfig, largeBlobs (CTAP 2.3 §6.8,
-//! §6.10, §6.11).
+//! What a platform does with the key itself: bioEnrollment, credentialManagement, largeBlobs, authenticatorConfig
+//! (CTAP 2.3 §6.7, §6.8, §6.10, §6.11).
 
 use ciborium::Value;
 
@@ -21,6 +21,18 @@ pub mod credential {
     pub const UPDATE_USER_INFORMATION: u8 = 0x07;
 }
 
+/// Subcommands of authenticatorBioEnrollment (§6.7).
+pub mod enrollment {
+    #![allow(missing_docs, reason = "the specification's names")]
+    pub const ENROLL_BEGIN: u8 = 0x01;
+    pub const ENROLL_CAPTURE_NEXT_SAMPLE: u8 = 0x02;
+    pub const CANCEL_CURRENT_ENROLLMENT: u8 = 0x03;
+    pub const ENUMERATE_ENROLLMENTS: u8 = 0x04;
+    pub const SET_FRIENDLY_NAME: u8 = 0x05;
+    pub const REMOVE_ENROLLMENT: u8 = 0x06;
+    pub const GET_FINGERPRINT_SENSOR_INFO: u8 = 0x07;
+}
+
 /// Subcommands of authenticatorConfig (§6.11).
 pub mod config {
     #![allow(missing_docs, reason = "the specification's names")]
@@ -29,6 +41,9 @@ pub mod config {
     pub const SET_MIN_PIN_LENGTH: u8 = 0x03;
     pub const ENABLE_LONG_TOUCH_FOR_RESET: u8 = 0x04;
 }
+
+/// The only modality there is.
+pub const FINGERPRINT: u8 = 1;
 
 impl<R: Reports> Key<R> {
     /// A command with a subcommand. `head` comes before the subcommand's parameters in what the token signs.
@@ -75,6 +90,20 @@ impl<R: Reports> Key<R> {
         let answer = self.with_subcommand(command::CONFIG, &head, subcommand, params, token)?;
         demand!(answer.as_map().is_some_and(Vec::is_empty), "a response to authenticatorConfig: {answer:?}");
         Ok(())
+    }
+
+    /// authenticatorBioEnrollment, of the modality fingerprint.
+    pub fn fingers(&self, subcommand: u8, params: Option<Value>, token: Option<&Token>) -> Result<Value> {
+        let mut request = Parameters::default().with(1, FINGERPRINT).with(2, subcommand);
+        let signed = [&[FINGERPRINT, subcommand][..], &params.as_ref().map(cbor::encode).unwrap_or_default()];
+        if let Some(token) = token {
+            request = request.with(4, token.protocol).with(5, token.authenticate(&signed.concat()));
+        }
+        if let Some(params) = params {
+            request = request.with(3, params);
+        }
+        let response = self.raw(command::BIO_ENROLLMENT, &request.encode())?;
+        if response.is_empty() { Ok(Value::Map(Vec::new())) } else { cbor::decode(&response) }
     }
 
     /// authenticatorLargeBlobs, get: up to `count` bytes from `offset`.

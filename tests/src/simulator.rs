@@ -67,6 +67,7 @@ pub struct Simulator {
     child: Child,
     address: SocketAddr,
     bus_ids: Vec<String>,
+    control: Option<SocketAddr>,
     terminal: Option<Terminal>,
 }
 
@@ -101,18 +102,23 @@ impl Simulator {
             .spawn()
             .map_err(|error| Error::Local(format!("{}: {error}", program().display())))?;
         let lines = lines(child.stdout.take().expect("it is piped"));
-        let mut simulator = Self { child, address: ([0; 4], 0).into(), bus_ids: Vec::new(), terminal };
+        let mut simulator =
+            Self { child, address: ([0; 4], 0).into(), bus_ids: Vec::new(), control: None, terminal };
         let until = Instant::now() + PATIENCE;
         loop {
             let line = lines
                 .recv_timeout(until.saturating_duration_since(Instant::now()))
                 .map_err(|error| Error::Local(format!("brasskey did not get ready: {error}")))?;
+            let parse = |address: &str| {
+                address.parse().map_err(|error| Error::Violation(format!("address {address:?}: {error}")))
+            };
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["usbip", address, "bus", bus_id] => {
-                    simulator.address = address
-                        .parse()
-                        .map_err(|error| Error::Violation(format!("address {address:?}: {error}")))?;
+                    simulator.address = parse(address)?;
                     simulator.bus_ids.push(bus_id.into());
+                }
+                ["control", url] => {
+                    simulator.control = Some(parse(url.trim_start_matches("http://"))?);
                 }
                 ["ready"] => return Ok(simulator),
                 _ => return Err(Error::Violation(format!("on standard output: {line:?}"))),
@@ -128,6 +134,31 @@ impl Simulator {
     /// The keys that it exports.
     pub fn bus_ids(&self) -> &[String] {
         &self.bus_ids
+    }
+
+    /// A key with a sensor, whose finger a test moves by [`Self::control`]; every touch is granted until then.
+    pub fn with_sensor() -> Result<Self> {
+        let control = ["--test-control", "--http", "127.0.0.1:0", "--fingerprint"];
+        Self::with(&[&["--image", MEMORY, "--presence", "auto"], &control[..]].concat())
+    }
+
+    /// Has the test control do something to the first key, such as `touch/never` or `finger/ada/on`.
+    ///
+    /// Errors: [`Error::Local`] if it was not started with the control, or refuses.
+    pub fn control(&self, act: &str) -> Result<()> {
+        let address = self.control.ok_or_else(|| Error::Local("started without --test-control".into()))?;
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let head = "Content-Length: 0\r\nConnection: close";
+        write!(stream, "POST /usb1/{act} HTTP/1.1\r\nHost: {address}\r\n{head}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.lines().next().unwrap_or_default();
+        if status.split(' ').nth(1) == Some("200") {
+            Ok(())
+        } else {
+            Err(Error::Local(format!("{act}: the control answers {status:?}")))
+        }
     }
 
     /// The process.
