@@ -108,6 +108,7 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 
 /// Reads the header that counts; `None` if the flash may be a new one: at least the second copy is blank (a key
 /// that was ready once has written both) and the first is blank or was cut while it was written.
+#[inline(never)]
 pub(super) fn load<S: Storage>(storage: &mut S) -> core::result::Result<Option<Header>, BootError> {
     let mut newest: Option<Header> = None;
     let mut last_is_blank = false;

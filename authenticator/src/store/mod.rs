@@ -94,12 +94,14 @@ const NEW_RECORD: &Path = path!("rk/new");
 pub struct Flash<S: Storage> {
     region: Region<S>,
     allocation: Allocation<Region<S>>,
+    /// Here, and not in the authenticator, which is moved about: it is several kilobytes long.
+    index: Index,
 }
 
 impl<S: Storage> Flash<S> {
     /// Takes the storage; nothing is read or written yet.
     pub fn new(storage: S) -> Self {
-        Self { region: Region::new(storage), allocation: Allocation::new() }
+        Self { region: Region::new(storage), allocation: Allocation::new(), index: Index::default() }
     }
 
     /// Gives the storage back.
@@ -128,7 +130,7 @@ pub(crate) struct Store<'f, S: Storage> {
     header: Header,
     secret: Zeroizing<[u8; 32]>,
     wrapping_key: Zeroizing<[u8; 32]>,
-    index: Index,
+    index: &'f mut Index,
     census: Census,
     state: State,
     /// How many fingers are enrolled.
@@ -137,6 +139,20 @@ pub(crate) struct Store<'f, S: Storage> {
     count: u32,
     /// Counts up to this one may be released without a write.
     limit: u32,
+}
+
+/// Makes the header of a blank flash.
+// Not inlined, as others on the way to a boot: what they need of the stack does not add up then.
+#[inline(never)]
+fn make_header<S: Storage>(
+    region: &mut Region<S>,
+    aaguid: &[u8; 16],
+    rng: &mut impl CryptoRng,
+) -> Result<Header, BootError> {
+    let attestation = Attestation::generate(aaguid, rng).ok_or(BootError::Flash)?;
+    let header = Header::first(attestation);
+    header::save(region.storage(), &header)?;
+    Ok(header)
 }
 
 impl<'f, S: Storage> Store<'f, S> {
@@ -152,12 +168,7 @@ impl<'f, S: Storage> Store<'f, S> {
         let region = &mut flash.region;
         let mut header = match header::load(region.storage())? {
             Some(header) => header,
-            None if region.is_blank()? => {
-                let attestation = Attestation::generate(aaguid, rng).ok_or(BootError::Flash)?;
-                let header = Header::first(attestation);
-                header::save(region.storage(), &header)?;
-                header
-            }
+            None if region.is_blank()? => make_header(region, aaguid, rng)?,
             None => return Err(BootError::Foreign),
         };
         if header.attestation.aaguid != *aaguid {
@@ -173,7 +184,7 @@ impl<'f, S: Storage> Store<'f, S> {
             header,
             secret: Zeroizing::new([0; 32]),
             wrapping_key: Zeroizing::new([0; 32]),
-            index: Index::default(),
+            index: &mut flash.index,
             census: Census::default(),
             state: State::first(rng),
             fingers: 0,
