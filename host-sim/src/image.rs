@@ -207,33 +207,49 @@ impl Image {
     }
 
     fn open_file(path: &Path, durability: Durability) -> Result<Self, ImageError> {
-        let io_error = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => ImageError::Missing(path.to_owned()),
-            io::ErrorKind::IsADirectory => ImageError::NotAFile(path.to_owned()),
-            _ => ImageError::Io(path.to_owned(), error),
-        };
-        // Asked first: to open a device or a pipe can do things.
-        if !fs::metadata(path).map_err(io_error)?.is_file() {
-            return Err(ImageError::NotAFile(path.to_owned()));
-        }
         let dsync = match durability {
             Durability::Disk => rustix::fs::OFlags::DSYNC.bits().cast_signed(),
             Durability::Process => 0,
         };
-        let file =
-            OpenOptions::new().read(true).write(true).custom_flags(dsync).open(path).map_err(io_error)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ImageError::Locked(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(io_error(error)),
-        }
-        // Asked under the lock: what another process does to the file is over.
-        let metadata = file.metadata().map_err(io_error)?;
-        if metadata.len() != IMAGE_LEN as u64 {
-            return Err(ImageError::WrongSize(path.to_owned(), metadata.len()));
-        }
-        Ok(Self(Backing::File(file)))
+        open_locked(path, dsync, &[IMAGE_LEN as u64]).map(|file| Self(Backing::File(file)))
     }
+}
+
+/// Opens and locks an image for another process to use, which has it as long as the file is open here.
+///
+/// `lengths` are those that it may have, in bytes.
+pub(crate) fn lock_image(path: &Path, missing: Missing, lengths: &[u64]) -> Result<File, ImageError> {
+    match open_locked(path, 0, lengths) {
+        Err(ImageError::Missing(_)) if missing == Missing::Create => {
+            create(path).map_err(|error| ImageError::Io(path.to_owned(), error))?;
+            open_locked(path, 0, lengths)
+        }
+        opened => opened,
+    }
+}
+
+fn open_locked(path: &Path, flags: i32, lengths: &[u64]) -> Result<File, ImageError> {
+    let io_error = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => ImageError::Missing(path.to_owned()),
+        io::ErrorKind::IsADirectory => ImageError::NotAFile(path.to_owned()),
+        _ => ImageError::Io(path.to_owned(), error),
+    };
+    // Asked first: to open a device or a pipe can do things.
+    if !fs::metadata(path).map_err(io_error)?.is_file() {
+        return Err(ImageError::NotAFile(path.to_owned()));
+    }
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(io_error)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(ImageError::Locked(path.to_owned())),
+        Err(TryLockError::Error(error)) => return Err(io_error(error)),
+    }
+    // Asked under the lock: what another process does to the file is over.
+    let metadata = file.metadata().map_err(io_error)?;
+    if !lengths.contains(&metadata.len()) {
+        return Err(ImageError::WrongSize(path.to_owned(), metadata.len()));
+    }
+    Ok(file)
 }
 
 /// Makes an erased image under a name of its own, and then gives it `path`, unless something is there.

@@ -26,18 +26,23 @@
 //! ```
 //!
 //! Where things are: [`usbip`] is the server, from the bytes of the protocol to the life of a connection; the key,
-//! its thread and its platform, its image, its finger and the way into the local kernel have a module each.
+//! its thread and its platform, its image, its finger and the way into the local kernel have a module each. What is
+//! exported may also be firmware on an emulated board ([`Board`]).
 #![forbid(unsafe_code)]
 
 mod attach;
+mod body;
 mod control;
+mod firmware;
 mod image;
 mod key;
 mod presence;
 pub mod usbip;
 
 pub use attach::{AttachError, Vhci};
+pub use body::{Body, BodyError};
 pub use control::{ConformanceResults, Control, ControlError, ControlServer, Fingerprint, Held, Sample};
+pub use firmware::{Board, BoardError, BoardOptions};
 pub use image::{Durability, IMAGE_LEN, ImageError, ImageSource, Missing};
 pub use key::{AAGUID, HostClock, HostPlatform, Key, KeyError, KeyOptions, Model};
 pub use presence::{Finger, PresencePolicy, printable};

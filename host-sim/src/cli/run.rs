@@ -4,7 +4,8 @@ use super::ImageArgument;
 use super::model::ModelArguments;
 use anyhow::Context;
 use brasskey::{
-    ConformanceResults, Control, ControlServer, Durability, Key, KeyOptions, PresencePolicy, Server, Vhci,
+    Board, BoardOptions, Body, ConformanceResults, Control, ControlServer, Durability, ImageSource, Key,
+    KeyOptions, PresencePolicy, Server, Vhci,
 };
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
@@ -73,6 +74,21 @@ pub(super) struct Arguments {
     /// Add the results that conformance tools send to this file, a line of JSON for each run
     #[arg(long, value_name = "FILE", requires = "conformance_port")]
     conformance_results: Option<PathBuf>,
+
+    /// Export emulated boards that run this firmware instead of simulated keys: an ELF file for the board qemu-mps2,
+    /// as `cargo xtask firmware` makes it. Needs qemu-system-arm. The image belongs to the board, and is not a
+    /// simulated key's
+    #[arg(long, value_name = "ELF", conflicts_with = "test_control")]
+    firmware: Option<PathBuf>,
+
+    /// Add a line to this file for each command that a board has carried out: command, subcommand, the depth of the
+    /// stack in bytes, processor cycles
+    #[arg(long, value_name = "FILE", requires = "firmware")]
+    measurements: Option<PathBuf>,
+
+    /// Have a board's clock count instructions, 40 in a cycle, instead of time, and measure bare P-256 first
+    #[arg(long, requires = "firmware")]
+    count_instructions: bool,
 }
 
 /// Where the control listens, if it does.
@@ -112,20 +128,41 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Arguments {
-    fn keys(&self) -> anyhow::Result<Vec<Key>> {
-        let options = KeyOptions::new(self.image.source()?)
-            .presence(match self.presence {
-                Presence::Ask => PresencePolicy::Ask,
-                Presence::Auto => PresencePolicy::Auto,
-                Presence::Deny => PresencePolicy::Deny,
-            })
+    fn keys(&self) -> anyhow::Result<Vec<Body>> {
+        let image = self.image.source()?;
+        Ok(match &self.firmware {
+            None => self.simulated(image),
+            Some(firmware) => self.boards(firmware.clone(), image),
+        })
+    }
+
+    fn presence(&self) -> PresencePolicy {
+        match self.presence {
+            Presence::Ask => PresencePolicy::Ask,
+            Presence::Auto => PresencePolicy::Auto,
+            Presence::Deny => PresencePolicy::Deny,
+        }
+    }
+
+    fn simulated(&self, image: ImageSource) -> Vec<Body> {
+        let options = KeyOptions::new(image)
+            .presence(self.presence())
             .model(self.model.model())
             .test_control(self.test_control)
             .durability(match self.durability {
                 DurabilityArgument::Disk => Durability::Disk,
                 DurabilityArgument::Process => Durability::Process,
             });
-        Ok((1..=self.keys).map(|number| Key::new(options.numbered(number))).collect())
+        (1..=self.keys).map(|number| Key::new(options.numbered(number)).into()).collect()
+    }
+
+    fn boards(&self, firmware: PathBuf, image: ImageSource) -> Vec<Body> {
+        let mut options = BoardOptions::new(firmware, image);
+        options.presence = self.presence();
+        options.attestation = self.model.model().attestation;
+        options.measurements.clone_from(&self.measurements);
+        options.count_instructions = self.count_instructions;
+        (1..=self.keys).map(|number| Board::new(options.numbered(number)).into()).collect()
     }
 
     pub(super) fn run(self) -> anyhow::Result<()> {

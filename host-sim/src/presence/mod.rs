@@ -1,5 +1,6 @@
 //! Who touches a simulated key: nobody but a rule, or a person at the terminal.
 
+mod inquiry;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,7 @@ mod text;
 use crate::control::{Answer, Sample, Touch};
 use crate::key::Shared;
 use brasskey_authenticator::{Operation, Presence, Prompt, Scan, Sensor, UserPresence, UserVerification};
+pub(crate) use inquiry::Inquiry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -200,12 +202,15 @@ impl Finger {
         });
         self.unasked = Some((key.0, key.1, now));
         if !told {
-            let what = text::question(prompt);
-            eprintln!(
-                "brasskey: refused: {what}; there is no terminal to ask on, so run brasskey in one or use --presence auto"
-            );
+            eprintln!("brasskey: refused: {}", no_terminal(prompt));
         }
     }
+}
+
+/// Why nobody was asked, and what to do about it.
+fn no_terminal(prompt: &Prompt<'_>) -> String {
+    let what = text::question(prompt);
+    format!("{what}; there is no terminal to ask on, so run brasskey in one or use --presence auto")
 }
 
 impl Polled {

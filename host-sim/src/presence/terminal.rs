@@ -36,7 +36,7 @@ pub(super) struct Terminal {
 }
 
 /// A question that was asked. Dropped unanswered, it disappears.
-pub(super) struct Question {
+pub(crate) struct Question {
     terminal: Arc<Terminal>,
     answer: Arc<AtomicU8>,
 }

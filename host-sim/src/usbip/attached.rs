@@ -8,6 +8,8 @@ use super::server::{Claim, Export, report};
 use super::session::Session;
 use super::stream::Stream;
 use crate::attach::{AttachError, Port, Vhci};
+use crate::body::{Body, BodyError};
+use crate::firmware::{BoardOnBus, PoweredBoard};
 use crate::key::{Lease, Powered, Shared};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,21 +31,33 @@ pub(super) enum End {
 /// A key with power, and the claim to it.
 pub(super) struct Attached<'a> {
     pub(super) export: &'a Export,
-    powered: Powered,
-    lease: Lease<'a>,
-    shared: Arc<Shared>,
+    power: Power<'a>,
     power_up: Instant,
     /// Given back last, when the key is off.
     _claim: Claim<'a>,
 }
 
+/// What has power.
+enum Power<'a> {
+    Simulated { powered: Powered, lease: Lease<'a>, shared: Arc<Shared> },
+    Board(Box<PoweredBoard<'a>>),
+}
+
 impl<'a> Attached<'a> {
     pub(super) async fn power_up(export: &'a Export, claim: Claim<'a>) -> Result<Self, ImportStatus> {
-        let shared = Shared::new();
-        match export.key.power_on(&shared).await {
-            Ok((powered, lease)) => {
-                Ok(Self { export, powered, lease, shared, power_up: Instant::now(), _claim: claim })
+        let power = match &export.key {
+            Body::Simulated(key) => {
+                let shared = Shared::new();
+                let powered = key.power_on(&shared).await.map_err(BodyError::from);
+                powered.map(|(powered, lease)| Power::Simulated { powered, lease, shared })
             }
+            Body::Board(board) => {
+                let powered = board.power_on().await.map_err(BodyError::from);
+                powered.map(|powered| Power::Board(Box::new(powered)))
+            }
+        };
+        match power {
+            Ok(power) => Ok(Self { export, power, power_up: Instant::now(), _claim: claim }),
             Err(error) => {
                 tracing::error!("{}: {error}", export.id);
                 Err(ImportStatus::DeviceError)
@@ -58,30 +72,61 @@ impl<'a> Attached<'a> {
         stream: &Stream,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<End, ConnectionError> {
-        let shared = Arc::clone(&self.shared);
         let bus = UsbIpBus::new();
         let mut session = Session::new(bus.clone(), self.export.id.device_id());
-        let allocator = UsbBusAllocator::new(FidoOnBus::gate(bus));
-        // The shared part is new and this is its only device.
-        let Some(mut device) = FidoOnBus::new(&allocator, &shared) else { return Ok(End::Left) };
-        tokio::select! {
-            served = serve(stream, &mut session, &mut device, &shared.usb, self.power_up) => served.map(|()| End::Left),
-            () = self.powered.died() => Ok(End::Left),
-            _ = stop.wait_for(|stop| *stop) => Ok(End::Stopped),
-            () = self.export.key.control().wait_for_power(false) => Ok(End::PowerCut),
-            never = tell_when_configured(self.export, &shared) => match never {},
+        let export = self.export;
+        let control = export.key.control();
+        let others = async {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => End::Stopped,
+                () = control.wait_for_power(false) => End::PowerCut,
+            }
+        };
+        match &mut self.power {
+            Power::Simulated { powered, shared, .. } => {
+                let shared = Arc::clone(shared);
+                let allocator = UsbBusAllocator::new(FidoOnBus::gate(bus));
+                // The shared part is new and this is its only device.
+                let Some(mut device) = FidoOnBus::new(&allocator, &shared) else { return Ok(End::Left) };
+                tokio::select! {
+                    served = serve(stream, &mut session, &mut device, &shared.usb, self.power_up) => served.map(|()| End::Left),
+                    () = powered.died() => Ok(End::Left),
+                    end = others => Ok(end),
+                    never = tell_when_configured(export, &shared) => match never {},
+                }
+            }
+            Power::Board(board) => {
+                let bell = board.line.bell();
+                // Nobody looks into its packets: it counts as set up as soon as it is there.
+                control.set_configured();
+                // The bus is new: it has room for every endpoint.
+                let Some(mut device) = BoardOnBus::new(bus, board) else { return Ok(End::Left) };
+                tokio::select! {
+                    served = serve(stream, &mut session, &mut device, bell.notify(), self.power_up) => served.map(|()| End::Left),
+                    () = bell.gone() => {
+                        tracing::error!("{}: the firmware has reset itself, or the emulator ended", export.id);
+                        Ok(End::Left)
+                    }
+                    end = others => Ok(end),
+                }
+            }
         }
     }
 
     pub(super) async fn power_down(self) {
-        let image = self.powered.off().await;
-        if image.is_none() {
-            tracing::error!(
-                "{}: the key's thread died; its next attach reads the image anew",
-                self.export.id
-            );
+        match self.power {
+            Power::Simulated { powered, lease, .. } => {
+                let image = powered.off().await;
+                if image.is_none() {
+                    tracing::error!(
+                        "{}: the key's thread died; its next attach reads the image anew",
+                        self.export.id
+                    );
+                }
+                lease.give_back(image);
+            }
+            Power::Board(board) => board.off().await,
         }
-        self.lease.give_back(image);
     }
 }
 

@@ -10,7 +10,7 @@ use super::protocol::{self, BusId, DeviceSummary, ImportStatus, Operation};
 use super::serve::ConnectionError;
 use super::stream::Stream;
 use crate::attach::{AttachError, Vhci};
-use crate::key::{Key, KeyError};
+use crate::body::{Body, BodyError};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub enum ServerError {
     /// More keys than bus ids.
     TooManyKeys(usize),
     /// A key does not start.
-    Key(KeyError),
+    Key(BodyError),
     /// The USB device does not describe itself; a fault in brasskey.
     NoDescriptors,
 }
@@ -75,8 +75,8 @@ impl fmt::Display for ServerError {
 
 impl std::error::Error for ServerError {}
 
-impl From<KeyError> for ServerError {
-    fn from(error: KeyError) -> Self {
+impl From<BodyError> for ServerError {
+    fn from(error: BodyError) -> Self {
         Self::Key(error)
     }
 }
@@ -84,7 +84,7 @@ impl From<KeyError> for ServerError {
 /// A key and its host.
 pub(super) struct Export {
     pub(super) id: BusId,
-    pub(super) key: Key,
+    pub(super) key: Body,
     host: Mutex<Option<Arc<Stream>>>,
     released: Notify,
 }
@@ -159,11 +159,16 @@ impl Server {
     /// Listens on `listen` for hosts of `keys`, which get the bus ids `1-1`, `1-2`, … in their order. Call it in a
     /// tokio runtime with I/O and time.
     ///
-    /// The first key is prepared, and so is every other whose image exists ([`Key::prepare`]); the rest are made
+    /// The first key is prepared, and so is every other whose image exists ([`Body::prepare`]); the rest are made
     /// when they are first attached. An address that other machines can reach is refused unless `allow_remote`.
     ///
     /// Errors: [`ServerError`].
-    pub async fn bind(listen: SocketAddr, allow_remote: bool, keys: Vec<Key>) -> Result<Self, ServerError> {
+    pub async fn bind(
+        listen: SocketAddr,
+        allow_remote: bool,
+        keys: Vec<impl Into<Body>>,
+    ) -> Result<Self, ServerError> {
+        let keys: Vec<Body> = keys.into_iter().map(Into::into).collect();
         if keys.len() > usize::from(u16::MAX) {
             return Err(ServerError::TooManyKeys(keys.len()));
         }
@@ -180,7 +185,7 @@ impl Server {
         let address = listener.local_addr().map_err(refused)?;
         for (number, key) in keys.iter().enumerate() {
             if number == 0 || key.image().exists() {
-                key.prepare()?;
+                key.prepare().await?;
             }
         }
         let exports = (1..)
@@ -331,6 +336,8 @@ async fn import(
         None => Err(ImportStatus::NoDevice),
         Some(export) => match export.claim(stream).await {
             None => Err(ImportStatus::Busy),
+            // It has not waited for the host before it, which is only now cleared away.
+            Some(_) if stream.is_hung_up() => return Ok(()),
             Some(claim) => Attached::power_up(export, claim).await,
         },
     };

@@ -23,6 +23,11 @@ pub trait Device {
     /// Returns the time at which to call again although nothing has happened on the bus, if there is one.
     fn poll(&mut self, now_ms: u64) -> Option<u64>;
 
+    /// Whether the device may yet answer although it has nothing to do in [`Self::poll`]: it is elsewhere.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     /// Tells that a packet of an interrupt endpoint has gone to the host.
     fn delivered(&mut self, _packet: &[u8]) {}
 }
@@ -141,7 +146,7 @@ impl Session {
 
     fn drive(&mut self, device: &mut impl Device, now_ms: u64) -> Result<Option<u64>, SessionError> {
         let mut deadline = device.poll(now_ms);
-        while self.bus.settle() {
+        while !device.is_busy() && self.bus.settle() {
             deadline = device.poll(now_ms);
         }
         for completion in self.bus.take_completions() {
