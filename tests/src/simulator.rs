@@ -62,6 +62,11 @@ pub fn run_command(arguments: &[&str]) -> Command {
     command(["run"].into_iter().chain(arguments.iter().copied()).chain(more.split_whitespace()))
 }
 
+/// Do the tests run on firmware, on an emulated board? Its image is no simulated key's.
+pub fn is_board() -> bool {
+    std::env::var("BRASSKEY_RUN_ARGS").is_ok_and(|more| more.contains("--firmware"))
+}
+
 /// A running `brasskey run`. Dropping it kills it.
 pub struct Simulator {
     child: Child,

@@ -6,7 +6,7 @@ use brasskey_tests::certificate::Certificate;
 use brasskey_tests::cose::{EDDSA, ES256};
 use brasskey_tests::ctap2::MakeCredential;
 use brasskey_tests::relying_party::{RelyingParty, roots};
-use brasskey_tests::{Key, Simulator, cbor};
+use brasskey_tests::{Key, Simulator, cbor, simulator};
 use rustix::process::Signal;
 use webauthn_rs_core::proto::AttestationConveyancePreference;
 
@@ -18,6 +18,10 @@ fn root_of(image: &str) -> Vec<u8> {
 
 #[test]
 fn the_leaf_chains_up_to_the_root_of_this_key_and_of_no_other() {
+    if simulator::is_board() {
+        println!("the root is read from the image, and a board's image opens for no other model");
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let images = ["a.img", "b.img"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
     for image in &images {

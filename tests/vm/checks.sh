@@ -68,7 +68,7 @@ start_key() {
     wait $!
     echo $? >"$T/key.status"
   } &
-  wait_for 60 grep -qx ready "$T/key.log" || { cat "$T/key.log"; return 1; }
+  wait_for "${START_SECONDS:-60}" grep -qx ready "$T/key.log" || { cat "$T/key.log"; return 1; }
 }
 
 # As Ctrl-C or systemd stops it: that is a success.

@@ -8,10 +8,19 @@ use std::collections::BTreeSet;
 use crate::run::cargo;
 use crate::{Result, packages, root, run};
 
+/// What is linked for a computer, and what for a microcontroller.
+const WORKSPACES: [&str; 2] = ["Cargo.toml", "firmware/Cargo.toml"];
+
 /// Checks them. True if all are allowed.
 pub(crate) fn check() -> Result<bool> {
     if packages::exists("cargo-deny") {
-        return run::succeeds(&mut cargo(&["deny", "--workspace", "check", "bans", "licenses", "sources"]));
+        let mut good = true;
+        for manifest in WORKSPACES {
+            let deny = ["deny", "--workspace", "--manifest-path", manifest];
+            let check = ["check", "--config", "deny.toml", "bans", "licenses", "sources"];
+            good &= run::succeeds(cargo(&deny).args(check))?;
+        }
+        return Ok(good);
     }
     let deny = read("deny.toml")?;
     let allowed = allowed(&deny);
@@ -26,7 +35,11 @@ pub(crate) fn check() -> Result<bool> {
         "--prefix=none",
         "--locked",
     ];
-    let tree = run::output(cargo(&["tree", "--format={p}|{l}"]).args(arguments))?;
+    let mut tree = String::new();
+    for manifest in WORKSPACES {
+        let command = ["tree", "--format={p}|{l}", "--manifest-path", manifest];
+        tree.push_str(&run::output(cargo(&command).args(arguments))?);
+    }
     // A package that stands in the tree again ends in ` (*)`.
     let all: BTreeSet<&str> =
         tree.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| !line.is_empty()).collect();
@@ -38,9 +51,12 @@ pub(crate) fn check() -> Result<bool> {
             good = false;
         }
     }
-    for line in read("Cargo.lock")?.lines().filter(|line| line.starts_with("source = \"git+")) {
-        println!("Cargo.lock: a package from outside the registry: {line}");
-        good = false;
+    for manifest in WORKSPACES {
+        let lock = manifest.replace(".toml", ".lock");
+        for line in read(&lock)?.lines().filter(|line| line.starts_with("source = \"git+")) {
+            println!("{lock}: a package from outside the registry: {line}");
+            good = false;
+        }
     }
     println!("{} packages", all.len());
     Ok(good)

@@ -1,30 +1,39 @@
-//! `cargo xtask demo` and `cargo xtask test`: everything there is to do with a fresh clone.
+//! `cargo xtask demo`, `test` and `firmware`: everything there is to do with a fresh clone.
 //!
 //! Only the standard library, so that it builds at once on a machine that has nothing but Rust.
 #![forbid(unsafe_code)]
 
+mod board;
 mod conformance;
 mod demo;
 mod device;
+mod elf;
+mod firmware;
 mod licences;
 mod packages;
 mod run;
 mod steps;
 mod suites;
+mod uf2;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask demo                 show a key that registers with a web site and signs in
-       cargo xtask test [STEP…]         run all tests, or only these steps
-       cargo xtask suite python-fido2   run python-fido2's device suite: the step device
-       cargo xtask conformance          make docs/conformance.md of what the conformance tests say";
+usage: cargo xtask demo                     show a key that registers with a web site and signs in
+       cargo xtask test [STEP…]             run all tests, or only these steps
+       cargo xtask suite python-fido2       run python-fido2's device suite: the step device
+       cargo xtask conformance              make docs/conformance.md of what the conformance tests say
+       cargo xtask firmware [--board NAME]  build the boards' images, or one, and print their sizes
+       cargo xtask bench --board            count what commands cost on the emulated board";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
+        ["firmware"] => firmware::run(None).map(|()| true),
+        ["firmware", "--board", name] => firmware::run(Some(name)).map(|()| true),
+        ["bench", "--board"] => board::bench().map(|()| true),
         ["demo"] => demo::run().map(|()| true),
         ["test", ref names @ ..] => steps::test(names),
         ["conformance"] => conformance::write().map(|()| true),

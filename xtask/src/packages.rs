@@ -7,6 +7,16 @@ use crate::{Result, run};
 /// littlefs2-sys makes its bindings with libclang.
 pub(crate) const BUILD: &[&str] = &["clang", "libclang-dev"];
 
+/// For firmware: the C compiler and the headers of a C library, for littlefs.
+pub(crate) const FIRMWARE: &[&str] = &["gcc-arm-none-eabi", "libnewlib-arm-none-eabi"];
+
+/// A Rust compiler with its source, where rustup has no target for microcontrollers. It is in `/usr/bin` and leaves
+/// rustup's alone.
+pub(crate) const DEBIAN_RUST: &[&str] = &["cargo-web", "lld", "rust-web-src", "rustc-web"];
+
+/// For the emulated board.
+pub(crate) const BOARD: &[&str] = &["qemu-system-arm"];
+
 /// For the virtual environment of the Python suites.
 pub(crate) const SUITES: &[&str] = &["python3", "python3-venv"];
 
@@ -68,19 +78,25 @@ pub(crate) fn ensure_component(name: &str, subcommand: &str) -> Result<()> {
 }
 
 fn apt(arguments: &[&str]) -> Result<Command> {
+    let mut command = as_root("apt-get")?;
+    command.args(arguments);
+    Ok(command)
+}
+
+/// A program, as root.
+pub(crate) fn as_root(program: &str) -> Result<Command> {
     let id = run::output(Command::new("id").arg("-u"))?;
     let mut command;
     if id.trim() == "0" {
-        command = Command::new("apt-get");
+        command = Command::new(program);
         command.env("DEBIAN_FRONTEND", "noninteractive");
     } else if exists("sudo") {
         // sudo drops the environment. It may ask for a password, on the terminal.
         command = Command::new("sudo");
-        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        command.args(["DEBIAN_FRONTEND=noninteractive", program]);
     } else {
         return Err("installing takes root or sudo".into());
     }
-    command.args(arguments);
     Ok(command)
 }
 

@@ -4,7 +4,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::run::cargo;
-use crate::{Result, binary, conformance, device, licences, packages, root, run, suites, target};
+use crate::{
+    Result, binary, board, conformance, device, firmware, licences, packages, root, run, suites, target,
+};
 
 /// How many checks came to what.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -16,7 +18,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// A line of `cargo test`: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
-    fn see_cargo_test(&mut self, line: &str) {
+    pub(crate) fn see_cargo_test(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else { return };
         let numbers = result.split_once(". ").map_or("", |(_, numbers)| numbers);
         for part in numbers.split("; ") {
@@ -57,9 +59,15 @@ const STEPS: &[Step] = &[
     Step { name: "licences", packages: &[], run: |_| licences::check() },
     Step { name: "unit", packages: &[packages::BUILD], run: unit },
     Step { name: "blackbox", packages: &[packages::BUILD], run: blackbox },
+    Step { name: "firmware", packages: &[packages::BUILD, packages::FIRMWARE], run: firmware_images },
+    Step { name: "board", packages: &[packages::BUILD, packages::FIRMWARE, packages::BOARD], run: board },
     Step { name: "suites", packages: &[packages::BUILD, packages::SUITES], run: python_suites },
     Step { name: "device", packages: &[packages::BUILD, packages::SUITES], run: device_suite },
-    Step { name: "vm", packages: &[packages::BUILD, packages::VM], run: vm },
+    Step {
+        name: "vm",
+        packages: &[packages::BUILD, packages::FIRMWARE, packages::BOARD, packages::VM],
+        run: vm,
+    },
 ];
 
 /// The steps' names, in their order.
@@ -147,6 +155,24 @@ fn blackbox(tally: &mut Tally) -> Result<bool> {
     run::watch(test.env("BRASSKEY_BIN", binary("brasskey")), |line| tally.see_cargo_test(line))
 }
 
+/// Every board's image, with warnings as errors and within the budget, and the tests of what the boards share.
+fn firmware_images(tally: &mut Tally) -> Result<bool> {
+    packages::ensure_component("rustfmt", "fmt")?;
+    packages::ensure_component("clippy", "clippy")?;
+    firmware::run(None)?;
+    let mut good = true;
+    for mut check in firmware::host_checks() {
+        good &= run::watch(&mut check, |line| tally.see_cargo_test(line))?;
+    }
+    Ok(good)
+}
+
+/// The tests from outside on the emulated board, and what they cost it.
+fn board(tally: &mut Tally) -> Result<bool> {
+    build_key()?;
+    board::run(tally)
+}
+
 fn python_suites(tally: &mut Tally) -> Result<bool> {
     build_key()?;
     suites::run(tally)
@@ -160,6 +186,10 @@ fn device_suite(tally: &mut Tally) -> Result<bool> {
 fn vm(tally: &mut Tally) -> Result<bool> {
     build_key()?;
     run::must(&mut cargo(&["build", "--locked", "-p", "brasskey-tests", "--bins"]))?;
+    // The guest script that plugs the emulated board in finds its firmware beside the programs.
+    let elf = firmware::emulated()?;
+    let beside = binary("qemu-mps2.elf");
+    std::fs::copy(&elf, &beside).map_err(|error| format!("{}: {error}", beside.display()))?;
     let mut rig = Command::new(root().join("tests/vm/run"));
     rig.arg(target().join("debug")).env("BRASSKEY_VM_DIR", target().join("vm"));
     run::watch(&mut rig, |line| tally.see_check(line))
