@@ -244,3 +244,55 @@ fn third_party_payment() {
     assert_eq!(cbor::get(&newest, 12), Some(&Value::from(false)));
     assert_eq!(cbor::get(&key.manage(5, None, None).unwrap(), 12), Some(&Value::from(true)));
 }
+
+/// Covers: §6.3; §12.7; extension hmac-secret; extension credBlob; command authenticatorGetNextAssertion
+#[test]
+fn each_of_several_assertions_has_its_outputs() {
+    let (_simulator, key) = protected();
+    let made = [1u8, 2].map(|user| {
+        let extensions = cbor::map([("credBlob", Value::from(vec![user; 8])), ("hmac-secret", true.into())]);
+        made_with(&key, &[user], extensions)
+    });
+    let plain = |request: Parameters| request;
+    let expected = [1, 0].map(|at: usize| secrets(&key, 2, plain, &made[at], &[SALT]));
+    let agreed = Agreed::with(&key, 2).unwrap();
+    let wishes = cbor::map([("credBlob", Value::from(true)), ("hmac-secret", agreed.hmac_secret(&[SALT]))]);
+    let first = get(&key, &discover().with(4, wishes));
+    let second = key.get_next_assertion().unwrap();
+    for ((signed, expected), user) in [first, second].iter().zip(expected).zip([2u8, 1]) {
+        let sealed = output(&signed.auth_data.extensions, "hmac-secret").unwrap();
+        assert_eq!(agreed.decrypt(sealed.as_bytes().unwrap()).unwrap(), expected);
+        if has(&key, "credBlob") {
+            assert_eq!(output(&signed.auth_data.extensions, "credBlob"), Some(vec![user; 8].into()));
+        }
+        assert_eq!(signed.user_id().unwrap(), [user]);
+    }
+}
+
+/// Covers: §6.8.4; §12.3; extension largeBlobKey; subcommand enumerateCredentialsBegin
+#[test]
+fn credential_management_tells_large_blob_keys() {
+    let (_simulator, key) = protected();
+    if !has(&key, "largeBlobKey") {
+        return;
+    }
+    let request = new(b"1").with(6, one("largeBlobKey", true));
+    let answer = key.call(1, &token(&key, permission::MAKE_CREDENTIAL).make(request)).unwrap();
+    let manager = token_for_all(&key, permission::CREDENTIAL_MANAGEMENT);
+    let site = cbor::map([(1, sha256(&[SITE.as_bytes()]).to_vec())]);
+    let listed = key.manage(4, Some(site), Some(&manager)).unwrap();
+    assert_eq!(cbor::bytes(&listed, 11).unwrap(), cbor::bytes(&answer, 5).unwrap());
+}
+
+/// Covers: §12.1; extension credProtect; command authenticatorGetNextAssertion; status NO_CREDENTIALS
+#[test]
+fn a_hidden_credential_is_not_counted() {
+    let (_simulator, key) = protected();
+    made_with(&key, b"1", one("credProtect", 3));
+    assert_eq!(get_refused(&key, &discover()), NO_CREDENTIALS);
+    made_with(&key, b"2", one("credProtect", 2));
+    assert_eq!(get_refused(&key, &discover()), NO_CREDENTIALS);
+    made_with(&key, b"3", one("credProtect", 1));
+    assert_eq!(get(&key, &discover()).number_of_credentials, None);
+    assert_eq!(refused(key.get_next_assertion()), NOT_ALLOWED);
+}

@@ -199,6 +199,10 @@ fn always_uv_without_a_pin() {
     }
     key.configure(TOGGLE_ALWAYS_UV, None, None).unwrap();
     assert_eq!(make_refused(&key, &MakeCredential::new(SITE).parameters()), PUAT_REQUIRED);
+    if option(&key, "largeBlobs") == Some(true) {
+        let array = brasskey_tests::management::blob_array(&[0x80]);
+        assert_eq!(refused(key.set_blobs(&array, 0, Some(17), None)), PUAT_REQUIRED);
+    }
     key.set_pin(2, PIN).unwrap();
     make(&key, &token(&key, permission::MAKE_CREDENTIAL).make(MakeCredential::new(SITE).parameters()));
 }
@@ -229,6 +233,10 @@ fn enterprise_attestation() {
         let answer = key.call(command::MAKE_CREDENTIAL, &request(site, kind)).unwrap();
         let enterprise = cbor::get(&answer, 4).and_then(Value::as_bool) == Some(true);
         assert_eq!(enterprise, expected, "{site} {kind}");
+        if enterprise {
+            let statement = cbor::get(&answer, 3).unwrap();
+            assert_eq!(cbor::get(statement, "x5c").unwrap().as_array().unwrap().len(), 1);
+        }
     }
     let key = reset(&simulator, key);
     assert_eq!(option(&key, "ep"), Some(false));

@@ -303,3 +303,52 @@ fn members_of_a_wrong_type() {
         Err(Error::Status(INVALID_CBOR | MISSING_PARAMETER))
     ));
 }
+
+/// Covers: §6.5.5.5; subcommand setPIN; subcommand getPINRetries; status INVALID_PARAMETER; status PIN_POLICY_VIOLATION;
+/// protocol one; protocol two
+#[test]
+fn a_new_pin_comes_in_64_bytes() {
+    let (_simulator, key) = attached();
+    assert_eq!(key.pin_retries().unwrap(), (8, false), "also before there is a PIN");
+    for protocol in PROTOCOLS {
+        for length in [16, 48, 80, 128] {
+            let agreed = Agreed::with(&key, protocol).unwrap();
+            let mut plain = b"1234".to_vec();
+            plain.resize(length, 0);
+            let new = agreed.encrypt(&plain);
+            let param = agreed.authenticate(&new);
+            let request = [(3, agreed.public), (4, param.into()), (5, new.into())];
+            // Suites differ in which of the two it is; a PIN it is not.
+            let status = refused(key.client_pin(protocol, subcommand::SET_PIN, &request));
+            assert!([INVALID_PARAMETER, PIN_POLICY_VIOLATION].contains(&status), "{length}: {status:#04x}");
+        }
+    }
+    assert_eq!(option(&key, "clientPin"), Some(false));
+}
+
+/// Covers: §6.5.5.7.2; status PIN_AUTH_INVALID; permission acfg; permission lbw; permission cm;
+/// subcommand getPinUvAuthTokenUsingPinWithPermissions
+#[test]
+fn a_permission_is_for_one_thing() {
+    let (_simulator, key) = protected();
+    let array = brasskey_tests::management::blob_array(&[0x80]);
+    type Act<'a> = &'a dyn Fn(&brasskey_tests::client_pin::Token) -> brasskey_tests::Result<()>;
+    let manage: Act<'_> = &|token| key.manage(1, None, Some(token)).map(drop);
+    let write: Act<'_> = &|token| key.set_blobs(&array, 0, Some(17), Some(token));
+    let configure: Act<'_> = &|token| key.configure(3, None, Some(token));
+    let acts = [
+        (permission::CREDENTIAL_MANAGEMENT, manage),
+        (permission::LARGE_BLOB_WRITE, write),
+        (permission::AUTHENTICATOR_CONFIGURATION, configure),
+    ];
+    for (asked, _) in acts {
+        for (wanted, act) in acts {
+            let token = token_for_all(&key, asked);
+            if asked == wanted {
+                act(&token).unwrap();
+            } else {
+                assert_eq!(refused(act(&token)), PIN_AUTH_INVALID, "{wanted:#04x} with {asked:#04x}");
+            }
+        }
+    }
+}
