@@ -16,11 +16,15 @@ pub const ACCOUNT: &str = "123456789012";
 pub const ROOT: &str = "root";
 
 /// Who is there, with the passwords of the demonstration: (name, e-mail or user name to sign in with, password).
-pub const DEMO_USERS: [(&str, &str, &str); 3] = [
+pub const DEMO_USERS: [(&str, &str, &str); 4] = [
     (ROOT, "root@example.com", "root-demo-password"),
     ("ada", "ada", "ada-demo-password"),
     ("bob", "bob", "bob-demo-password"),
+    BENCH_USER,
 ];
+
+/// Whose devices the test bench assigns and removes.
+pub(crate) const BENCH_USER: (&str, &str, &str) = ("bench", "bench", "bench-demo-password");
 
 /// The IAM user who may manage others.
 const ADMINISTRATOR: &str = "ada";

@@ -129,6 +129,7 @@ fn every_page_says_what_it_is() {
         "/service",
         "/iam/mfa/assign?user=ada",
         "/settings",
+        "/bench",
         "/iam/users/nobody",
         "/signin",
     ] {

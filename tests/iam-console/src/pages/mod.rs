@@ -1,5 +1,6 @@
 //! The pages: HTML out of what they are given, nothing else. They look like no console of AWS, on purpose.
 
+pub(crate) mod bench;
 pub(crate) mod devices;
 pub(crate) mod settings;
 pub(crate) mod sign_in;

@@ -61,6 +61,14 @@ pub(crate) fn settings(settings: &Settings, notice: Option<&str>) -> Markup {
                     button { "Add" }
                 }
             }
+            section {
+                h2 { "Locked out" }
+                form #forget method="post" action="/settings/forget" {
+                    label { "User" input type="text" name="user" required; }
+                    button { "Remove all MFA devices" }
+                }
+            }
+            p { a href="/bench" { "Test bench: every combination of options" } }
             p { a href="/" { "Back to the console" } }
         },
     )

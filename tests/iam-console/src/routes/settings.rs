@@ -32,6 +32,27 @@ pub(super) async fn save(From(console): App, Extension(id): Id, Form(settings): 
     Redirect::to(HERE)
 }
 
+pub(super) async fn bench(From(console): App) -> Markup {
+    pages::bench::bench(&console.lock().settings)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Whose {
+    user: String,
+}
+
+/// Takes all devices from a user, as AWS's support does for who is locked out.
+pub(super) async fn forget(
+    From(console): App,
+    Extension(id): Id,
+    Form(whose): Form<Whose>,
+) -> Answer<Redirect> {
+    let mut state = console.lock();
+    state.user(&whose.user)?.devices.clear();
+    state.say(&id, format!("{} has no MFA device any more.", whose.user));
+    Ok(Redirect::to(HERE))
+}
+
 #[derive(Deserialize)]
 pub(super) struct U2f {
     user: String,
