@@ -1,10 +1,12 @@
-//! `cargo xtask demo`, `test` and `firmware`: everything there is to do with a fresh clone.
+//! `cargo xtask demo`, `console`, `test` and `firmware`: everything there is to do with a fresh clone.
 //!
 //! Only the standard library, so that it builds at once on a machine that has nothing but Rust.
 #![forbid(unsafe_code)]
 
 mod board;
+mod browsers;
 mod conformance;
+mod console;
 mod demo;
 mod device;
 mod elf;
@@ -21,6 +23,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask demo                     show a key that registers with a web site and signs in
+       cargo xtask console                  serve a stand-in of the IAM console, to register a key there
        cargo xtask test [STEP…]             run all tests, or only these steps
        cargo xtask suite python-fido2       run python-fido2's device suite: the step device
        cargo xtask conformance              make docs/conformance.md of what the conformance tests say
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         ["firmware", "--board", name] => firmware::run(Some(name)).map(|()| true),
         ["bench", "--board"] => board::bench().map(|()| true),
         ["demo"] => demo::run().map(|()| true),
+        ["console"] => console::run().map(|()| true),
         ["test", ref names @ ..] => steps::test(names),
         ["conformance"] => conformance::write().map(|()| true),
         ["suite", "python-fido2"] => steps::test(&["device"]),

@@ -20,12 +20,17 @@ pub(crate) const BOARD: &[&str] = &["qemu-system-arm"];
 /// For the virtual environment of the Python suites.
 pub(crate) const SUITES: &[&str] = &["python3", "python3-venv"];
 
+/// Whose tools judge recorded ceremonies.
+pub(crate) const VERIFIERS: &[&str] = &["fido2-tools"];
+
 /// For the virtual machine, which runs over this machine's own files, and for the clients in it.
 pub(crate) const VM: &[&str] = &[
     "busybox-static",
     "chromium",
+    "chromium-driver",
     "cpio",
     "fido2-tools",
+    "firefox-esr",
     "iproute2",
     "kmod",
     "libpam-u2f",
@@ -36,6 +41,8 @@ pub(crate) const VM: &[&str] = &[
     "udev",
     "usbip",
     "usbutils",
+    "xdotool",
+    "xvfb",
 ];
 
 /// Installs what is missing of these packages, after saying so.

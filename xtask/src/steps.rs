@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::run::cargo;
 use crate::{
-    Result, binary, board, conformance, device, firmware, licences, packages, root, run, suites, target,
+    Result, binary, board, browsers, conformance, device, firmware, licences, packages, root, run, suites,
+    target,
 };
 
 /// How many checks came to what.
@@ -68,6 +69,7 @@ const STEPS: &[Step] = &[
         packages: &[packages::BUILD, packages::FIRMWARE, packages::BOARD, packages::VM],
         run: vm,
     },
+    Step { name: "verifiers", packages: &[packages::SUITES, packages::VERIFIERS], run: browsers::verify },
 ];
 
 /// The steps' names, in their order.
@@ -185,14 +187,24 @@ fn device_suite(tally: &mut Tally) -> Result<bool> {
 
 fn vm(tally: &mut Tally) -> Result<bool> {
     build_key()?;
-    run::must(&mut cargo(&["build", "--locked", "-p", "brasskey-tests", "--bins"]))?;
+    run::must(&mut cargo(&[
+        "build",
+        "--locked",
+        "-p",
+        "brasskey-tests",
+        "-p",
+        "brasskey-iam-console",
+        "--bins",
+    ]))?;
     // The guest script that plugs the emulated board in finds its firmware beside the programs.
     let elf = firmware::emulated()?;
     let beside = binary("qemu-mps2.elf");
     std::fs::copy(&elf, &beside).map_err(|error| format!("{}: {error}", beside.display()))?;
     let mut rig = Command::new(root().join("tests/vm/run"));
     rig.arg(target().join("debug")).env("BRASSKEY_VM_DIR", target().join("vm"));
-    run::watch(&mut rig, |line| tally.see_check(line))
+    let good = run::watch(&mut rig, |line| tally.see_check(line))?;
+    browsers::print_options();
+    Ok(good)
 }
 
 /// The program itself, which the tests outside of it run.

@@ -1,8 +1,8 @@
 //! A key at work: `cargo xtask demo` builds and runs this.
 //!
 //! Starts the simulator and plugs the key in: into this machine's kernel where that is possible, otherwise into a USB
-//! host in user space, which works on any machine and without root. Has it register with a relying party and sign in
-//! twice, and says at each step what was verified. Ends by saying how to plug the key in for other programs.
+//! host in user space, which works on any machine and without root. Has it register at the stand-in of the AWS IAM
+//! console (tests/iam-console) and sign in twice, and says at each step what was verified. Ends by saying how to plug the key in for other programs.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -10,14 +10,16 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, bail};
+use brasskey_iam_console::visitor::{Page, Visitor};
+use brasskey_iam_console::{Console, DEMO_USERS, Options};
 use brasskey_tests::hidraw::{Hidraw, Node, VHCI, nodes_on_vhci};
-use brasskey_tests::relying_party::RelyingParty;
 use brasskey_tests::reports::Reports;
 use brasskey_tests::simulator::{MEMORY, program};
-use brasskey_tests::{Error, Key, Result, Simulator, cbor};
-use webauthn_rs_core::proto::AttestationConveyancePreference;
+use brasskey_tests::{Key, Simulator, cbor, webauthn};
 
-const ORIGIN: &str = "https://example.com";
+/// Nothing listens there: the demonstration is console and browser in one.
+const ORIGIN: &str = "http://localhost:8400";
 
 /// How long the kernel may take to make a file for a new key.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
     match show() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("demo: {error}");
+            eprintln!("demo: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -76,9 +78,7 @@ fn new_node(before: &[Node]) -> Result<Node> {
             return Ok(node);
         }
         if Instant::now() > until {
-            return Err(Error::Local(
-                "the key is plugged in, but the kernel makes no hidraw file for it".into(),
-            ));
+            bail!("the key is plugged in, but the kernel makes no hidraw file for it");
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -110,24 +110,38 @@ fn ceremonies<R: Reports>(key: &Key<R>) -> Result<()> {
     let versions: Vec<&str> = versions.iter().filter_map(|version| version.as_text()).collect();
     verified(&format!("it speaks {}", versions.join(", ")));
 
-    step(&format!("Register it as a security key with {ORIGIN}"));
-    let mut site = RelyingParty::new(ORIGIN)?;
-    let credential = site.register(key, AttestationConveyancePreference::Direct, None)?;
+    let (user, login, password) = DEMO_USERS[0];
+    let mut person = Visitor::new(Console::new(Options::at(ORIGIN)?)?);
+    step("Open a stand-in of the AWS IAM console, which is not AWS, and sign in as its root user");
+    let page = person.sign_in(login, password)?;
+    expect(&page, "Add MFA for root user")?;
+    verified("the password is right; the console recommends to add MFA");
+
+    step("Assign the key: Assign MFA device, Passkey or security key");
+    let page = person.assign_key(user, "brasskey", |options| webauthn::create(key, ORIGIN, options))?;
+    expect(&page, "MFA device brasskey assigned")?;
+    expect(&page, "attestation packed")?;
     verified("challenge, origin and site are those that were asked for, and somebody touched the key");
-    verified(&format!(
-        "attestation: {:?}, signed under the key's certificate",
-        credential.attestation_format
-    ));
-    let mut count = credential.counter;
+    verified("attestation: packed, signed under the key's certificate");
+    let mut count = signature_count(&page)?;
     verified(&format!("signature count {count}"));
 
-    for time in ["Sign in", "Sign in once more"] {
+    for time in ["Sign out, and sign in with password and key", "Sign in once more"] {
         step(time);
-        let new = site.sign_in(key)?;
-        if new <= count {
-            return Err(Error::Violation(format!("signature count {new} after {count}")));
+        person.sign_out()?;
+        person.sign_in(login, password)?;
+        let refused = person.open("/console")?;
+        if refused.path == "/console" {
+            bail!("the password alone is enough");
         }
+        verified("the password alone is not enough");
+        let page = person.sign_in_with_key(|options| webauthn::get(key, ORIGIN, options))?;
+        expect(&page, "(with MFA)")?;
         verified("the signature is by the key that was registered, over this sign-in's challenge");
+        let new = signature_count(&person.open("/iam/security-credentials")?)?;
+        if new <= count {
+            bail!("signature count {new} after {count}");
+        }
         verified(&format!("signature count {new}, higher than {count}: no copy of the key has been used"));
         count = new;
     }
@@ -136,6 +150,17 @@ fn ceremonies<R: Reports>(key: &Key<R>) -> Result<()> {
         "\nAll of it was verified by webauthn-rs-core, a WebAuthn server that shares no code with the key."
     );
     Ok(())
+}
+
+fn expect(page: &Page, text: &str) -> anyhow::Result<()> {
+    if page.body.contains(text) { Ok(()) } else { bail!("no {text:?} on the page {}", page.path) }
+}
+
+/// As the list of devices shows it.
+fn signature_count(page: &Page) -> anyhow::Result<u32> {
+    let (_, rest) = page.body.split_once("signature count ").context("no signature count on the page")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Ok(digits.parse()?)
 }
 
 fn step(what: &str) {
@@ -150,4 +175,5 @@ fn say_how_it_asks() {
     println!(
         "\nIt asks in the terminal before it signs anything. README.md has more, also without root for the key."
     );
+    println!("`cargo xtask console` serves the console of this demonstration to your browser.");
 }
