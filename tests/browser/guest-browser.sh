@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE=1
 
 # The scenarios print the lines of their own checks.
 browse() {
-  timeout 600 python3 "$here/scenarios.py" "$BINARIES" "$1" /mnt/vm/out >"$T/lines" 2>"$T/errors" &
+  timeout 1000 python3 "$here/scenarios.py" "$BINARIES" "$1" /mnt/vm/out >"$T/lines" 2>"$T/errors" &
   tail --pid=$! -n +1 -f "$T/lines"
   wait $!
   local status=$?

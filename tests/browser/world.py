@@ -88,13 +88,26 @@ class Screen:
     def keys(self, *arguments):
         subprocess.run(["xdotool", *arguments], env={**os.environ, "DISPLAY": self.name}, check=True)
 
-    def png(self):
-        """The picture, from the frame buffer, which is a file in the format of xwd (X11/XWDFile.h)."""
+    def picture(self):
+        """Width, height, bytes of a line, and the pixels (blue, green, red, unused), from the frame buffer, which is a
+        file in the format of xwd (X11/XWDFile.h)."""
         with open(os.path.join(self.folder, "Xvfb_screen0"), "rb") as file:
             data = file.read()
         header = struct.unpack(">25I", data[:100])
         size, width, height, line, colours = header[0], header[4], header[5], header[12], header[19]
-        pixels = data[size + 12 * colours:]
+        return width, height, line, data[size + 12 * colours:]
+
+    def count(self, colours, where):
+        """How many of every second pixel, both ways, have one of these colours (red, green, blue) in a rectangle (left,
+        top, right, bottom)."""
+        _, _, line, pixels = self.picture()
+        left, top, right, bottom = where
+        wanted = {bytes(reversed(colour)) for colour in colours}
+        starts = (y * line + 4 * x for y in range(top, bottom, 2) for x in range(left, right, 2))
+        return sum(pixels[start:start + 3] in wanted for start in starts)
+
+    def png(self):
+        width, height, line, pixels = self.picture()
         rows = b""
         for y in range(height):
             row = pixels[y * line:y * line + 4 * width]
