@@ -80,14 +80,20 @@ class FirefoxWindow:
             const panel = document.querySelector('#notification-popup popupnotification');
             if (panel?.id == 'webauthn-prompt-register-direct-notification') panel.button.click();
             const box = gBrowser.getTabDialogBox(gBrowser.selectedBrowser);
-            for (const manager of [box.getTabDialogManager(), box.getContentDialogManager()]) {
-                const page = manager._dialogs[0]?._frame?.contentDocument;
+            const dialogs = [box.getTabDialogManager(), box.getContentDialogManager()].flatMap(one => one._dialogs);
+            for (const { _frame } of dialogs) {
+                const page = _frame?.contentDocument;
                 const field = page?.getElementById('password1Textbox');
                 const dialog = page?.getElementById('commonDialog');
-                if (!field || !dialog?.acceptDialog || page.attended || !state.pins.length) continue;
-                page.attended = true;
-                state.prompts.push(page.getElementById('infoBody').textContent);
-                field.value = state.pins.length > 1 ? state.pins.shift() : state.pins[0];
+                if (!field || !dialog?.acceptDialog || !state.pins.length) continue;
+                // One that was answered and is still there after a while was not ready for the answer.
+                if (Date.now() - (page.answered ?? 0) < 5000) continue;
+                if (!page.answered) {
+                    state.prompts.push(page.getElementById('infoBody').textContent);
+                    page.pin = state.pins.length > 1 ? state.pins.shift() : state.pins[0];
+                }
+                page.answered = Date.now();
+                field.value = page.pin;
                 dialog.acceptDialog();
             }
         }, 200);"""
