@@ -25,6 +25,7 @@ from fido2.webauthn import (
     AttestationObject,
     AttestedCredentialData,
     AuthenticationResponse,
+    AuthenticatorData,
     PublicKeyCredentialRpEntity,
     RegistrationResponse,
     UserVerificationRequirement,
@@ -174,7 +175,12 @@ def libfido2(ceremony):
             statement, auth_data = attestation["attStmt"], attestation["authData"]
             text = lines(hashed, RP_ID, attestation["fmt"], cbor2.dumps(auth_data),
                          bytes(credential_data(auth_data).credential_id), statement["sig"], statement["x5c"][0])
-            command = ["fido2-cred", "-V"] + (["-v"] if auth_data[32] & 4 else []) + ["-i", name, "-o", os.devnull]
+            # The tool wants to be told what to find. Chromium asks for credProtect by itself.
+            extensions = AuthenticatorData(auth_data).extensions or {}
+            protection = ["-c", str(extensions["credProtect"])] if "credProtect" in extensions else []
+            secret = ["-h"] if "hmac-secret" in extensions else []
+            uv = ["-v"] if auth_data[32] & 4 else []
+            command = ["fido2-cred", "-V", *uv, *protection, *secret, "-i", name, "-o", os.devnull]
         else:
             auth_data = ceremony.part("authenticatorData")
             key = dict(credential_data(ceremony.registered).public_key)
