@@ -32,13 +32,18 @@ class ChromiumWindow:
     def __init__(self, folder):
         self.screen = Screen(folder, SIZE)
         self.browser = Chromium(folder, SIZE, self.screen.name)
-        self.again = 0.0
+        # When a dialog was answered that may still be on the screen.
+        self.answered = None
         # Whether a PIN is to be set up, in a dialog with two fields.
         self.new_pin = False
 
     def has_button(self):
-        """Whether a dialog is shown that wants more than a touch. After an answer the next picture takes a moment."""
-        return time.monotonic() > self.again and self.screen.count(self.BUTTON, self.WHERE) > 300
+        """Whether a dialog is shown that wants more than a touch, and has not been answered. One that is still there long
+        after the answer was not ready for it."""
+        if self.screen.count(self.BUTTON, self.WHERE) < 300:
+            self.answered = None
+            return False
+        return self.answered is None or time.monotonic() > self.answered + 20
 
     def prepare(self, pin):
         pass
@@ -52,7 +57,7 @@ class ChromiumWindow:
                 self.screen.keys("key", "Tab")
                 self.screen.keys("type", pin)
             self.screen.keys("key", "Return")
-            self.again = time.monotonic() + 3
+            self.answered = time.monotonic()
 
     def says_why(self):
         """Whether a dialog says what went wrong. The page is told when the user has closed it."""
@@ -60,7 +65,7 @@ class ChromiumWindow:
 
     def dismiss(self):
         self.screen.keys("key", "Escape")
-        self.again = time.monotonic() + 3
+        self.answered = time.monotonic()
 
     def picture(self):
         return self.screen.png()
