@@ -78,7 +78,11 @@ pub(super) struct Arguments {
     /// Export emulated boards that run this firmware instead of simulated keys: an ELF file for the board qemu-mps2,
     /// as `cargo xtask firmware` makes it. Needs qemu-system-arm. The image belongs to the board, and is not a
     /// simulated key's
-    #[arg(long, value_name = "ELF", conflicts_with = "test_control")]
+    #[arg(
+        long,
+        value_name = "ELF",
+        conflicts_with_all = ["test_control", "profile", "algorithms", "enterprise", "fingerprint", "durability"]
+    )]
     firmware: Option<PathBuf>,
 
     /// Add a line to this file for each command that a board has carried out: command, subcommand, the depth of the
