@@ -1,7 +1,7 @@
 //! Requests that a key refuses, and with which status (CTAP 2.3 §6.1.2, §6.2.2, §8.2; U2F Raw Message Formats §3.3).
 
 use brasskey_tests::ctap2::{GetAssertion, MakeCredential, Parameters, command, status::*};
-use brasskey_tests::{Error, Key, Simulator, cbor, ctap1, sha256};
+use brasskey_tests::{Error, Key, Result, Simulator, cbor, ctap1, sha256};
 use ciborium::Value;
 
 const SITE: &str = "example.com";
@@ -12,6 +12,11 @@ fn attached() -> (Simulator, Key) {
     (simulator, key)
 }
 
+/// The status of a refusal; `None` if it was none. Anything else, such as no answer at all, fails the test.
+fn status(answer: Result<Vec<u8>>) -> Option<u8> {
+    answer.err().map(|error| error.status().unwrap_or_else(|| panic!("{error}")))
+}
+
 fn option(name: &str, value: bool) -> Value {
     cbor::map([(name, value)])
 }
@@ -20,9 +25,7 @@ fn option(name: &str, value: bool) -> Value {
 fn make_credential() {
     let (_simulator, key) = attached();
     let good = || MakeCredential::new(SITE).parameters();
-    let refused = |parameters: Parameters| {
-        key.raw(command::MAKE_CREDENTIAL, &parameters.encode()).err().and_then(|error| error.status())
-    };
+    let refused = |parameters: Parameters| status(key.raw(command::MAKE_CREDENTIAL, &parameters.encode()));
     let text = |text: &str| Value::from(text);
     for missing in 1..=4 {
         assert_eq!(refused(good().without(missing)), Some(MISSING_PARAMETER), "{missing:#04x}");
@@ -50,9 +53,7 @@ fn get_assertion() {
     let (_simulator, key) = attached();
     let made = key.make_credential(&MakeCredential::new(SITE)).unwrap();
     let good = || GetAssertion::allow(SITE, &[made.id()]).parameters();
-    let refused = |parameters: Parameters| {
-        key.raw(command::GET_ASSERTION, &parameters.encode()).err().and_then(|error| error.status())
-    };
+    let refused = |parameters: Parameters| status(key.raw(command::GET_ASSERTION, &parameters.encode()));
     for missing in 1..=2 {
         assert_eq!(refused(good().without(missing)), Some(MISSING_PARAMETER), "{missing:#04x}");
     }
